@@ -1,0 +1,613 @@
+//! The fold of one asset: what its facts, in the order of the log, add up to.
+//!
+//! Three axes, never mixed: the life of the asset, the state of each part of its encode, and (later) its deliveries. The
+//! words for people are derived from here; nothing is stored that could be derived.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{
+    AssetRegistered, AudioStored, Body, Event, Fact, JobGivenUp, Problem, Published, RenditionsCompleted, RetryOf,
+    StillStored, VideoStored,
+};
+use crate::id::{AssetId, TenantId, TextToken};
+use crate::media::{Part, Plan, SourceFacts, SourceRef, TakenOver};
+use crate::slot::{Item, Slot};
+use crate::time::Timestamp;
+
+/// A word for people. Derived from facts alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Bytes are coming in.
+    Uploading,
+    /// The source is being inspected.
+    Checking,
+    /// Renditions are being made; nothing can be watched yet.
+    Encoding,
+    /// It can be watched from the start while the rest is being made.
+    Playable,
+    /// Everything is made and published.
+    Ready,
+    /// The source can't be encoded.
+    Rejected,
+    /// Something broke; a retry may help.
+    Failed,
+    /// The upload ended without a source.
+    Abandoned,
+    /// Removed.
+    Deleted,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Status; 9] = [
+        Status::Uploading,
+        Status::Checking,
+        Status::Encoding,
+        Status::Playable,
+        Status::Ready,
+        Status::Rejected,
+        Status::Failed,
+        Status::Abandoned,
+        Status::Deleted,
+    ];
+
+    /// The word in JSON and on screens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Uploading => "uploading",
+            Status::Checking => "checking",
+            Status::Encoding => "encoding",
+            Status::Playable => "playable",
+            Status::Ready => "ready",
+            Status::Rejected => "rejected",
+            Status::Failed => "failed",
+            Status::Abandoned => "abandoned",
+            Status::Deleted => "deleted",
+        }
+    }
+
+    /// Has it come to an end (until somebody asks for a retry)?
+    pub fn is_settled(self) -> bool {
+        match self {
+            Status::Ready | Status::Rejected | Status::Failed | Status::Abandoned | Status::Deleted => true,
+            Status::Uploading | Status::Checking | Status::Encoding | Status::Playable => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A folded fact with when and where it stood on the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At<T> {
+    /// Sequence on the log.
+    pub sequence: u64,
+    /// Time of the stream.
+    pub at: Timestamp,
+    /// What happened.
+    pub it: T,
+}
+
+/// How the upload ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UploadEnd {
+    /// The source is stored.
+    Stored(SourceRef),
+    /// It will never be.
+    Abandoned {
+        /// Why.
+        problem: Problem,
+        /// Bytes that had arrived.
+        received_bytes: u64,
+    },
+}
+
+/// How a verdict round ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one or two of them per asset; a box would only be in the way")]
+pub enum Verdict {
+    /// It can be encoded.
+    Accepted(SourceFacts),
+    /// It can't.
+    Rejected(Problem),
+    /// Nobody knows.
+    CheckFailed(Problem),
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// All is stored.
+    Completed(RenditionsCompleted),
+    /// It will not be.
+    Failed {
+        /// Why.
+        problem: Problem,
+        /// Orders given up.
+        attempts: u32,
+    },
+}
+
+/// One run of encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// What is to be made.
+    pub plan: At<Plan>,
+    /// Chunks of the picture that are stored.
+    pub video: BTreeMap<u32, At<VideoStored>>,
+    /// Chunks of the sound that are stored, by track, then chunk.
+    pub audio: BTreeMap<u32, BTreeMap<u32, At<AudioStored>>>,
+    /// Stills that are stored.
+    pub stills: BTreeMap<String, At<StillStored>>,
+    /// Orders given up, by item, then round.
+    pub faults: BTreeMap<String, BTreeMap<u32, At<JobGivenUp>>>,
+    /// How it ended.
+    pub outcome: Option<At<Outcome>>,
+}
+
+impl Generation {
+    fn new(plan: At<Plan>) -> Self {
+        Self {
+            plan,
+            video: BTreeMap::new(),
+            audio: BTreeMap::new(),
+            stills: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            outcome: None,
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan.it
+    }
+
+    /// Is this chunk of the picture stored, or none planned?
+    pub fn has_video(&self, chunk: u32) -> bool {
+        self.plan().rungs.is_empty() || self.video.contains_key(&chunk)
+    }
+
+    /// Is this chunk of the sound stored, or none planned?
+    pub fn has_audio(&self, chunk: u32) -> bool {
+        self.plan().audio.is_none() || self.audio.get(&0).is_some_and(|track| track.contains_key(&chunk))
+    }
+
+    /// Number of chunks, from the first, that are stored in every rendition and the sound without a gap.
+    pub fn contiguous_chunks(&self) -> u32 {
+        (0..self.plan().chunk_count()).take_while(|c| self.has_video(*c) && self.has_audio(*c)).count() as u32
+    }
+
+    /// Is everything that was planned stored? Stills count too.
+    pub fn is_complete(&self) -> bool {
+        let plan = self.plan();
+        self.contiguous_chunks() == plan.chunk_count() && plan.stills.iter().all(|s| self.stills.contains_key(&s.name))
+    }
+
+    /// Share of the planned timeline that is stored, 0 to 100, the picture where there is one, else the sound.
+    pub fn percent(&self) -> u32 {
+        let plan = self.plan();
+        let done: u64 = (0..plan.chunk_count())
+            .filter(|c| if plan.rungs.is_empty() { self.has_audio(*c) } else { self.has_video(*c) })
+            .map(|c| plan.chunk_span_ns(c))
+            .map(|(start, end)| end.saturating_sub(start))
+            .sum();
+        (done * 100 / plan.duration_ns().max(1)).min(100) as u32
+    }
+
+    /// How often the order of this item was given up.
+    pub fn rounds(&self, item: &Item) -> u32 {
+        self.faults.get(&item.to_string()).map_or(0, |rounds| rounds.len() as u32)
+    }
+
+    /// The item's last fault, unless its result stands.
+    pub fn standing_fault(&self, item: &Item) -> Option<&At<JobGivenUp>> {
+        let stored = match item {
+            Item::Video { chunk, .. } => self.has_video(*chunk),
+            Item::Audio { track, .. } => self.audio.get(track).map_or(0, BTreeMap::len) == self.plan().chunks.len(),
+            Item::Still { name, .. } => self.stills.contains_key(name),
+            Item::Inspect { .. } => false,
+        };
+        if stored {
+            return None;
+        }
+        self.faults.get(&item.to_string()).and_then(|rounds| rounds.values().next_back())
+    }
+
+    /// Keys of every object this generation's facts name.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let video = self.video.values().flat_map(|v| v.it.receipts.iter().map(|r| r.key.as_str()));
+        let audio = self.audio.values().flat_map(|t| t.values().map(|a| a.it.receipt.key.as_str()));
+        let stills = self.stills.values().map(|s| s.it.receipt.key.as_str());
+        video.chain(audio).chain(stills)
+    }
+}
+
+/// What stands at the head of publishing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Publication {
+    /// Watchable while it grows.
+    Opened {
+        /// Which generation.
+        generation: u32,
+    },
+    /// Finished manifests stand.
+    Published(Published),
+    /// Not to be watched.
+    Withdrawn {
+        /// Which generation was.
+        generation: u32,
+    },
+}
+
+/// An asset as its facts make it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Its id.
+    pub id: AssetId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Facts folded, contiguous from 1. The `ETag`.
+    pub version: u64,
+    /// Sequence of the last fact folded.
+    pub sequence: u64,
+    /// Time of the first fact.
+    pub created_at: Timestamp,
+    /// Time of the last one.
+    pub updated_at: Timestamp,
+    /// How it came in.
+    pub registered: Option<At<AssetRegistered>>,
+    /// How its upload ended.
+    pub upload: Option<At<UploadEnd>>,
+    /// Verdicts by round.
+    pub verdicts: BTreeMap<u32, At<Verdict>>,
+    /// Inspections given up, by verdict round, then round.
+    pub inspect_faults: BTreeMap<u32, BTreeMap<u32, At<JobGivenUp>>>,
+    /// Generations.
+    pub generations: BTreeMap<u32, Generation>,
+    /// Publish facts by revision.
+    pub publications: BTreeMap<u32, At<Publication>>,
+    /// Retries that were asked for, by number.
+    pub retries: BTreeMap<u32, At<RetryOf>>,
+    /// Descriptions by revision: the token of the text.
+    pub texts: BTreeMap<u32, TextToken>,
+    /// Descriptions up to this revision are erased.
+    pub texts_erased_to: u32,
+    /// When it was deleted.
+    pub deleted: Option<At<()>>,
+    /// When nothing of it was left: objects and bytes removed.
+    pub purged: Option<At<(u64, u64)>>,
+    /// Facts that this version does not know: sequence and kind. Folded again after an upgrade.
+    pub unknown: BTreeSet<(u64, String)>,
+}
+
+impl Asset {
+    /// An asset no fact was folded into yet.
+    pub fn new(tenant: TenantId, id: AssetId) -> Self {
+        Self {
+            id,
+            tenant,
+            version: 0,
+            sequence: 0,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+            registered: None,
+            upload: None,
+            verdicts: BTreeMap::new(),
+            inspect_faults: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            publications: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            texts_erased_to: 0,
+            deleted: None,
+            purged: None,
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// The fold of `facts`, which must be in the order of the log and of one asset. Nothing for no facts.
+    pub fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Option<Self> {
+        let mut facts = facts.into_iter();
+        let first = facts.next()?;
+        let mut asset = Self::new(first.tenant.clone(), first.asset.clone());
+        asset.apply(first);
+        facts.for_each(|fact| asset.apply(fact));
+        Some(asset)
+    }
+
+    /// Folds one fact. A fact at or below [`Asset::sequence`] was folded before and changes nothing.
+    pub fn apply(&mut self, fact: &Fact) {
+        if fact.sequence <= self.sequence {
+            return;
+        }
+        if self.version == 0 {
+            self.created_at = fact.at;
+        }
+        self.version += 1;
+        self.sequence = fact.sequence;
+        self.updated_at = fact.at;
+        match (&fact.slot, &fact.body) {
+            (Ok(slot), Body::Known(event)) if slot.admits(event.kind()) => self.take(fact, slot, event),
+            (_, Body::Known(event)) => {
+                self.unknown.insert((fact.sequence, event.kind().name().to_owned()));
+            }
+            (_, Body::Unknown { kind }) => {
+                self.unknown.insert((fact.sequence, kind.clone()));
+            }
+        }
+    }
+
+    fn take(&mut self, fact: &Fact, slot: &Slot, event: &Event) {
+        match event {
+            Event::AssetRegistered(it) => self.registered = Some(at(fact, it.clone())),
+            Event::SourceStored(it) => self.upload = Some(at(fact, UploadEnd::Stored(it.source.clone()))),
+            Event::UploadAbandoned(it) => {
+                let end = UploadEnd::Abandoned { problem: it.problem.clone(), received_bytes: it.received_bytes };
+                self.upload = Some(at(fact, end));
+            }
+            Event::SourceAccepted(it) => self.judge(fact, slot, Verdict::Accepted(it.facts.clone())),
+            Event::SourceRejected(it) => self.judge(fact, slot, Verdict::Rejected(it.problem.clone())),
+            Event::CheckFailed(it) => self.judge(fact, slot, Verdict::CheckFailed(it.problem.clone())),
+            Event::JobGivenUp(it) => self.give_up(fact, slot, it),
+            Event::EncodePlanned(_)
+            | Event::VideoStored(_)
+            | Event::AudioStored(_)
+            | Event::StillStored(_)
+            | Event::RenditionsCompleted(_)
+            | Event::EncodeFailed(_) => self.encode(fact, slot, event),
+            Event::Opened(it) => self.publish(fact, slot, Publication::Opened { generation: it.generation }),
+            Event::Published(it) => self.publish(fact, slot, Publication::Published(it.clone())),
+            Event::Withdrawn(it) => self.publish(fact, slot, Publication::Withdrawn { generation: it.generation }),
+            Event::Described(it) => {
+                if let Slot::Text { revision } = slot {
+                    self.texts.insert(*revision, it.token.clone());
+                }
+            }
+            Event::TextErased(_) => {
+                if let Slot::TextErased { revision } = slot {
+                    self.texts_erased_to = self.texts_erased_to.max(*revision);
+                }
+            }
+            Event::RetryRequested(it) => {
+                if let Slot::LifeRetry { retry } = slot {
+                    self.retries.insert(*retry, at(fact, it.of));
+                }
+            }
+            Event::AssetDeleted(_) => self.deleted = Some(at(fact, ())),
+            Event::ObjectsPurged(it) => self.purged = Some(at(fact, (it.objects, it.bytes))),
+        }
+    }
+
+    fn judge(&mut self, fact: &Fact, slot: &Slot, verdict: Verdict) {
+        if let Slot::UploadVerdict { verdict: round } = slot {
+            self.verdicts.insert(*round, at(fact, verdict));
+        }
+    }
+
+    fn publish(&mut self, fact: &Fact, slot: &Slot, publication: Publication) {
+        if let Slot::Publish { revision } = slot {
+            self.publications.insert(*revision, at(fact, publication));
+        }
+    }
+
+    fn give_up(&mut self, fact: &Fact, slot: &Slot, it: &JobGivenUp) {
+        if let Slot::InspectFault { verdict, round } = slot {
+            self.inspect_faults.entry(*verdict).or_default().insert(*round, at(fact, it.clone()));
+            return;
+        }
+        if let Slot::EncodeFault { item, round } = slot
+            && let Some(generation) = item.generation().and_then(|g| self.open_generation(g))
+        {
+            generation.faults.entry(item.to_string()).or_default().insert(*round, at(fact, it.clone()));
+        }
+    }
+
+    /// The generation, while results still count for it.
+    fn open_generation(&mut self, number: u32) -> Option<&mut Generation> {
+        self.generations.get_mut(&number).filter(|generation| generation.outcome.is_none())
+    }
+
+    fn encode(&mut self, fact: &Fact, slot: &Slot, event: &Event) {
+        if let (Slot::EncodePlanned { generation }, Event::EncodePlanned(it)) = (slot, event) {
+            let mut new = Generation::new(at(fact, it.plan.clone()));
+            it.plan.taken_over.iter().for_each(|taken| self.take_over(&mut new, taken));
+            self.generations.insert(*generation, new);
+            return;
+        }
+        let Some(number) = slot_generation(slot) else { return };
+        let Some(generation) = self.open_generation(number) else { return };
+        match (slot, event) {
+            (Slot::EncodeVideo { chunk, .. }, Event::VideoStored(it)) => {
+                generation.video.insert(*chunk, at(fact, it.clone()));
+            }
+            (Slot::EncodeAudio { track, chunk, .. }, Event::AudioStored(it)) => {
+                generation.audio.entry(*track).or_default().insert(*chunk, at(fact, it.clone()));
+            }
+            (Slot::EncodeStill { name, .. }, Event::StillStored(it)) => {
+                generation.stills.insert(name.clone(), at(fact, it.clone()));
+            }
+            (Slot::EncodeOutcome { .. }, Event::RenditionsCompleted(it)) => {
+                generation.outcome = Some(at(fact, Outcome::Completed(*it)));
+            }
+            (Slot::EncodeOutcome { .. }, Event::EncodeFailed(it)) => {
+                let failed = Outcome::Failed { problem: it.problem.clone(), attempts: it.attempts };
+                generation.outcome = Some(at(fact, failed));
+            }
+            // `Slot::admits` was asked before: no other pair of slot and fact comes here.
+            (_, _) => {}
+        }
+    }
+
+    fn take_over(&self, new: &mut Generation, taken: &TakenOver) {
+        let Some(old) = self.generations.get(&taken.generation) else { return };
+        match &taken.part {
+            Part::Video { chunk } => {
+                new.video.extend(old.video.get(chunk).map(|it| (*chunk, it.clone())));
+            }
+            Part::Audio { track, chunk } => {
+                let it = old.audio.get(track).and_then(|t| t.get(chunk));
+                new.audio.entry(*track).or_default().extend(it.map(|it| (*chunk, it.clone())));
+            }
+            Part::Still { name } => {
+                new.stills.extend(old.stills.get(name).map(|it| (name.clone(), it.clone())));
+            }
+        }
+    }
+
+    /// The verdict round that counts now: 1 and one more for each retry of a verdict.
+    pub fn verdict_round(&self) -> u32 {
+        let asked = self.retries.values().filter_map(|retry| match retry.it {
+            RetryOf::Verdict { round } => Some(round),
+            RetryOf::Generation { .. } => None,
+        });
+        asked.max().unwrap_or(1)
+    }
+
+    /// The generation that counts now: 1 and one more for each retry of an encode.
+    pub fn generation_number(&self) -> u32 {
+        let asked = self.retries.values().filter_map(|retry| match retry.it {
+            RetryOf::Generation { generation } => Some(generation),
+            RetryOf::Verdict { .. } => None,
+        });
+        asked.max().unwrap_or(1)
+    }
+
+    /// The verdict of the round that counts.
+    pub fn verdict(&self) -> Option<&At<Verdict>> {
+        self.verdicts.get(&self.verdict_round())
+    }
+
+    /// The generation that counts, once planned.
+    pub fn generation(&self) -> Option<&Generation> {
+        self.generations.get(&self.generation_number())
+    }
+
+    /// Where the source lies, once stored.
+    pub fn source(&self) -> Option<&SourceRef> {
+        match &self.upload.as_ref()?.it {
+            UploadEnd::Stored(source) => Some(source),
+            UploadEnd::Abandoned { .. } => None,
+        }
+    }
+
+    /// What the source is, once accepted.
+    pub fn source_facts(&self) -> Option<&SourceFacts> {
+        match &self.verdict()?.it {
+            Verdict::Accepted(facts) => Some(facts),
+            Verdict::Rejected(_) | Verdict::CheckFailed(_) => None,
+        }
+    }
+
+    /// The head of publishing: the fact of the highest revision.
+    pub fn publication(&self) -> Option<&At<Publication>> {
+        self.publications.values().next_back()
+    }
+
+    /// The next free publish revision.
+    pub fn next_publish_revision(&self) -> u32 {
+        self.publications.keys().next_back().map_or(1, |last| last + 1)
+    }
+
+    /// The generation a player gets: published, or opened and growing. Nothing once withdrawn or deleted.
+    pub fn playing(&self) -> Option<(u32, &Generation)> {
+        if self.deleted.is_some() {
+            return None;
+        }
+        let number = match &self.publication()?.it {
+            Publication::Opened { generation } => *generation,
+            Publication::Published(published) => published.generation,
+            Publication::Withdrawn { .. } => return None,
+        };
+        Some((number, self.generations.get(&number)?))
+    }
+
+    /// The text that describes it now, if it has one and that is not erased.
+    pub fn text_token(&self) -> Option<&TextToken> {
+        let (revision, token) = self.texts.iter().next_back()?;
+        (*revision > self.texts_erased_to).then_some(token)
+    }
+
+    /// The word for people.
+    pub fn status(&self) -> Status {
+        if self.deleted.is_some() {
+            return Status::Deleted;
+        }
+        match self.upload.as_ref().map(|end| &end.it) {
+            None => return Status::Uploading,
+            Some(UploadEnd::Abandoned { .. }) => return Status::Abandoned,
+            Some(UploadEnd::Stored(_)) => {}
+        }
+        match self.verdict().map(|verdict| &verdict.it) {
+            None => return Status::Checking,
+            Some(Verdict::Rejected(_)) => return Status::Rejected,
+            Some(Verdict::CheckFailed(_)) => return Status::Failed,
+            Some(Verdict::Accepted(_)) => {}
+        }
+        let current = self.generation_number();
+        match self.generation().and_then(|g| g.outcome.as_ref()).map(|o| &o.it) {
+            Some(Outcome::Failed { .. }) => Status::Failed,
+            Some(Outcome::Completed(_)) | None => match self.publication().map(|p| &p.it) {
+                Some(Publication::Published(p)) if p.generation == current => Status::Ready,
+                Some(Publication::Opened { generation }) if *generation == current => Status::Playable,
+                Some(Publication::Published(_) | Publication::Opened { .. } | Publication::Withdrawn { .. }) | None => {
+                    Status::Encoding
+                }
+            },
+        }
+    }
+
+    /// Why it is rejected, failed or abandoned; nothing in other states.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self.status() {
+            Status::Abandoned => match &self.upload.as_ref()?.it {
+                UploadEnd::Abandoned { problem, .. } => Some(problem),
+                UploadEnd::Stored(_) => None,
+            },
+            Status::Rejected | Status::Failed => match &self.verdict()?.it {
+                Verdict::Rejected(problem) | Verdict::CheckFailed(problem) => Some(problem),
+                Verdict::Accepted(_) => match &self.generation()?.outcome.as_ref()?.it {
+                    Outcome::Failed { problem, .. } => Some(problem),
+                    Outcome::Completed(_) => None,
+                },
+            },
+            Status::Uploading
+            | Status::Checking
+            | Status::Encoding
+            | Status::Playable
+            | Status::Ready
+            | Status::Deleted => None,
+        }
+    }
+}
+
+fn at<T>(fact: &Fact, it: T) -> At<T> {
+    At { sequence: fact.sequence, at: fact.at, it }
+}
+
+fn slot_generation(slot: &Slot) -> Option<u32> {
+    match slot {
+        Slot::EncodePlanned { generation }
+        | Slot::EncodeVideo { generation, .. }
+        | Slot::EncodeAudio { generation, .. }
+        | Slot::EncodeStill { generation, .. }
+        | Slot::EncodeOutcome { generation } => Some(*generation),
+        Slot::EncodeFault { item, .. } => item.generation(),
+        Slot::UploadRegistered
+        | Slot::UploadOutcome
+        | Slot::InspectFault { .. }
+        | Slot::UploadVerdict { .. }
+        | Slot::Publish { .. }
+        | Slot::Text { .. }
+        | Slot::TextErased { .. }
+        | Slot::LifeRetry { .. }
+        | Slot::LifeDeleted
+        | Slot::LifePurged => None,
+    }
+}
