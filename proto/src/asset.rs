@@ -7,82 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{
-    AssetRegistered, AudioStored, Body, Event, Fact, JobGivenUp, Problem, Published, RenditionsCompleted, RetryOf,
-    StillStored, VideoStored,
-};
+use crate::envelope;
+use crate::event::{AssetRegistered, Body, Event, Fact, JobGivenUp, Problem, Published, RetryOf};
 use crate::id::{AssetId, TenantId, TextToken};
-use crate::media::{Part, Plan, SourceFacts, SourceRef, TakenOver};
+use crate::media::{Part, SourceFacts, SourceRef, TakenOver};
 use crate::slot::{Item, Slot};
 use crate::time::Timestamp;
 
-/// A word for people. Derived from facts alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Bytes are coming in.
-    Uploading,
-    /// The source is being inspected.
-    Checking,
-    /// Renditions are being made; nothing can be watched yet.
-    Encoding,
-    /// It can be watched from the start while the rest is being made.
-    Playable,
-    /// Everything is made and published.
-    Ready,
-    /// The source can't be encoded.
-    Rejected,
-    /// Something broke; a retry may help.
-    Failed,
-    /// The upload ended without a source.
-    Abandoned,
-    /// Removed.
-    Deleted,
-}
+mod generation;
+mod status;
 
-impl Status {
-    /// Every status.
-    pub const ALL: [Status; 9] = [
-        Status::Uploading,
-        Status::Checking,
-        Status::Encoding,
-        Status::Playable,
-        Status::Ready,
-        Status::Rejected,
-        Status::Failed,
-        Status::Abandoned,
-        Status::Deleted,
-    ];
-
-    /// The word in JSON and on screens.
-    pub fn name(self) -> &'static str {
-        match self {
-            Status::Uploading => "uploading",
-            Status::Checking => "checking",
-            Status::Encoding => "encoding",
-            Status::Playable => "playable",
-            Status::Ready => "ready",
-            Status::Rejected => "rejected",
-            Status::Failed => "failed",
-            Status::Abandoned => "abandoned",
-            Status::Deleted => "deleted",
-        }
-    }
-
-    /// Has it come to an end (until somebody asks for a retry)?
-    pub fn is_settled(self) -> bool {
-        match self {
-            Status::Ready | Status::Rejected | Status::Failed | Status::Abandoned | Status::Deleted => true,
-            Status::Uploading | Status::Checking | Status::Encoding | Status::Playable => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use generation::{Generation, Outcome};
+pub use status::Status;
 
 /// A folded fact with when and where it stood on the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,114 +55,6 @@ pub enum Verdict {
     Rejected(Problem),
     /// Nobody knows.
     CheckFailed(Problem),
-}
-
-/// How a generation ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// All is stored.
-    Completed(RenditionsCompleted),
-    /// It will not be.
-    Failed {
-        /// Why.
-        problem: Problem,
-        /// Orders given up.
-        attempts: u32,
-    },
-}
-
-/// One run of encoding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Generation {
-    /// What is to be made.
-    pub plan: At<Plan>,
-    /// Chunks of the picture that are stored.
-    pub video: BTreeMap<u32, At<VideoStored>>,
-    /// Chunks of the sound that are stored, by track, then chunk.
-    pub audio: BTreeMap<u32, BTreeMap<u32, At<AudioStored>>>,
-    /// Stills that are stored.
-    pub stills: BTreeMap<String, At<StillStored>>,
-    /// Orders given up, by item, then round.
-    pub faults: BTreeMap<String, BTreeMap<u32, At<JobGivenUp>>>,
-    /// How it ended.
-    pub outcome: Option<At<Outcome>>,
-}
-
-impl Generation {
-    fn new(plan: At<Plan>) -> Self {
-        Self {
-            plan,
-            video: BTreeMap::new(),
-            audio: BTreeMap::new(),
-            stills: BTreeMap::new(),
-            faults: BTreeMap::new(),
-            outcome: None,
-        }
-    }
-
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.plan.it
-    }
-
-    /// Is this chunk of the picture stored, or none planned?
-    pub fn has_video(&self, chunk: u32) -> bool {
-        self.plan().rungs.is_empty() || self.video.contains_key(&chunk)
-    }
-
-    /// Is this chunk of the sound stored, or none planned?
-    pub fn has_audio(&self, chunk: u32) -> bool {
-        self.plan().audio.is_none() || self.audio.get(&0).is_some_and(|track| track.contains_key(&chunk))
-    }
-
-    /// Number of chunks, from the first, that are stored in every rendition and the sound without a gap.
-    pub fn contiguous_chunks(&self) -> u32 {
-        (0..self.plan().chunk_count()).take_while(|c| self.has_video(*c) && self.has_audio(*c)).count() as u32
-    }
-
-    /// Is everything that was planned stored? Stills count too.
-    pub fn is_complete(&self) -> bool {
-        let plan = self.plan();
-        self.contiguous_chunks() == plan.chunk_count() && plan.stills.iter().all(|s| self.stills.contains_key(&s.name))
-    }
-
-    /// Share of the planned timeline that is stored, 0 to 100, the picture where there is one, else the sound.
-    pub fn percent(&self) -> u32 {
-        let plan = self.plan();
-        let done: u64 = (0..plan.chunk_count())
-            .filter(|c| if plan.rungs.is_empty() { self.has_audio(*c) } else { self.has_video(*c) })
-            .map(|c| plan.chunk_span_ns(c))
-            .map(|(start, end)| end.saturating_sub(start))
-            .sum();
-        (done * 100 / plan.duration_ns().max(1)).min(100) as u32
-    }
-
-    /// How often the order of this item was given up.
-    pub fn rounds(&self, item: &Item) -> u32 {
-        self.faults.get(&item.to_string()).map_or(0, |rounds| rounds.len() as u32)
-    }
-
-    /// The item's last fault, unless its result stands.
-    pub fn standing_fault(&self, item: &Item) -> Option<&At<JobGivenUp>> {
-        let stored = match item {
-            Item::Video { chunk, .. } => self.has_video(*chunk),
-            Item::Audio { track, .. } => self.audio.get(track).map_or(0, BTreeMap::len) == self.plan().chunks.len(),
-            Item::Still { name, .. } => self.stills.contains_key(name),
-            Item::Inspect { .. } => false,
-        };
-        if stored {
-            return None;
-        }
-        self.faults.get(&item.to_string()).and_then(|rounds| rounds.values().next_back())
-    }
-
-    /// Keys of every object this generation's facts name.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        let video = self.video.values().flat_map(|v| v.it.receipts.iter().map(|r| r.key.as_str()));
-        let audio = self.audio.values().flat_map(|t| t.values().map(|a| a.it.receipt.key.as_str()));
-        let stills = self.stills.values().map(|s| s.it.receipt.key.as_str());
-        video.chain(audio).chain(stills)
-    }
 }
 
 /// What stands at the head of publishing.
@@ -283,7 +111,8 @@ pub struct Asset {
     pub deleted: Option<At<()>>,
     /// When nothing of it was left: objects and bytes removed.
     pub purged: Option<At<(u64, u64)>>,
-    /// Facts that this version does not know: sequence and kind. Folded again after an upgrade.
+    /// Facts that this version does not know, or that stand where this version does not expect them: sequence and CloudEvents
+    /// type. Folded again after an upgrade. While there are any, what is owed to this asset is for a later version to say.
     pub unknown: BTreeSet<(u64, String)>,
 }
 
@@ -324,6 +153,7 @@ impl Asset {
 
     /// Folds one fact. A fact at or below [`Asset::sequence`] was folded before and changes nothing.
     pub fn apply(&mut self, fact: &Fact) {
+        debug_assert!(fact.asset == self.id && fact.tenant == self.tenant, "a fact of another asset");
         if fact.sequence <= self.sequence {
             return;
         }
@@ -336,7 +166,7 @@ impl Asset {
         match (&fact.slot, &fact.body) {
             (Ok(slot), Body::Known(event)) if slot.admits(event.kind()) => self.take(fact, slot, event),
             (_, Body::Known(event)) => {
-                self.unknown.insert((fact.sequence, event.kind().name().to_owned()));
+                self.unknown.insert((fact.sequence, envelope::ce_type(event.kind())));
             }
             (_, Body::Unknown { kind }) => {
                 self.unknown.insert((fact.sequence, kind.clone()));
@@ -479,6 +309,16 @@ impl Asset {
         asked.max().unwrap_or(1)
     }
 
+    /// How often the order of this item was given up: the round of the next one.
+    pub fn rounds(&self, item: &Item) -> u32 {
+        match item {
+            Item::Inspect { verdict } => self.inspect_faults.get(verdict).map_or(0, next_round),
+            Item::Video { generation, .. } | Item::Audio { generation, .. } | Item::Still { generation, .. } => {
+                self.generations.get(generation).map_or(0, |it| it.rounds(item))
+            }
+        }
+    }
+
     /// The verdict of the round that counts.
     pub fn verdict(&self) -> Option<&At<Verdict>> {
         self.verdicts.get(&self.verdict_round())
@@ -505,14 +345,25 @@ impl Asset {
         }
     }
 
-    /// The head of publishing: the fact of the highest revision.
+    /// The head of publishing: the fact of the highest revision that counts. One that opens or publishes a generation after it
+    /// failed does not: it was decided before the failure was seen.
     pub fn publication(&self) -> Option<&At<Publication>> {
-        self.publications.values().next_back()
+        self.publications.values().rev().find(|publication| {
+            let generation = match &publication.it {
+                Publication::Opened { generation } => *generation,
+                Publication::Published(published) => published.generation,
+                Publication::Withdrawn { .. } => return true,
+            };
+            match self.generations.get(&generation).and_then(|g| g.outcome.as_ref()) {
+                Some(At { sequence, it: Outcome::Failed { .. }, .. }) => publication.sequence < *sequence,
+                Some(At { it: Outcome::Completed(_), .. }) | None => true,
+            }
+        })
     }
 
     /// The next free publish revision.
     pub fn next_publish_revision(&self) -> u32 {
-        self.publications.keys().next_back().map_or(1, |last| last + 1)
+        self.publications.keys().next_back().map_or(1, |last| last.saturating_add(1))
     }
 
     /// The generation a player gets: published, or opened and growing. Nothing once withdrawn or deleted.
@@ -585,6 +436,11 @@ impl Asset {
             | Status::Deleted => None,
         }
     }
+}
+
+/// The first round after those that ended in a fault.
+fn next_round(faults: &BTreeMap<u32, At<JobGivenUp>>) -> u32 {
+    faults.keys().next_back().map_or(0, |last| last.saturating_add(1))
 }
 
 fn at<T>(fact: &Fact, it: T) -> At<T> {

@@ -35,6 +35,8 @@ pub const ATTEMPTS: &str = "Spool-Attempts";
 pub const LAST_ERROR: &str = "Spool-Last-Error";
 /// Original subject of a parked message.
 pub const ORIGINAL_SUBJECT: &str = "Spool-Original-Subject";
+/// Original dedup id of a parked message; a release gives it back.
+pub const ORIGINAL_MSG_ID: &str = "Spool-Original-Msg-Id";
 /// Natural key that the gateway gave a request it put on the ingest stream itself.
 pub const INGEST_KEY: &str = "Spool-Ingest-Key";
 /// Door through which the gateway took a request it put on the ingest stream itself.
@@ -52,7 +54,7 @@ pub fn ce_type(kind: Kind) -> String {
     format!("spool.v1.{}", kind.name())
 }
 
-/// The kind named by a CloudEvents type; the bare name where this version does not know it.
+/// The kind named by a CloudEvents type.
 ///
 /// # Errors
 /// The text itself, when it names no kind of this version.

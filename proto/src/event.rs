@@ -272,9 +272,14 @@ macro_rules! events {
             /// Every kind.
             pub const ALL: &'static [Kind] = &[$(Kind::$kind),*];
 
-            /// The name in the envelope: `spool.v1.` and the past-tense fact.
+            /// The past-tense fact; the envelope puts `spool.v1.` before it.
             pub fn name(self) -> &'static str {
                 match self { $(Kind::$kind => $name,)* }
+            }
+
+            /// Its field number in the wire's union of facts.
+            pub fn number(self) -> u32 {
+                match self { $(Kind::$kind => $number,)* }
             }
 
             /// The kind of that name.
@@ -356,7 +361,7 @@ pub enum Body {
     Known(Event),
     /// A kind or schema this version does not know. It marks the asset and stops nothing.
     Unknown {
-        /// The kind the envelope names.
+        /// The CloudEvents type the envelope names: `spool.v2.MoonLanded`.
         kind: String,
     },
 }

@@ -87,8 +87,12 @@ pub fn pieces(tenant: &TenantId, asset: &AssetId, source: &SourceRef) -> Vec<(Ke
     let mut out = Vec::new();
     for run in &source.runs {
         for piece in run.first..=run.last {
-            let start = u64::from(piece) * source.piece_bytes;
+            let start = u64::from(piece).saturating_mul(source.piece_bytes);
             let length = source.piece_bytes.min(source.size_bytes.saturating_sub(start));
+            if length == 0 {
+                // Runs past the end would be our own bug; they must not become an endless list.
+                return out;
+            }
             let object = Object::Piece { upload: source.upload.clone(), piece, epoch: run.epoch };
             out.push((Key { tenant: tenant.clone(), asset: asset.clone(), object }, length));
         }

@@ -7,16 +7,19 @@
 //! Read [`slot`] first (what can be said and by whom), then [`event`], then [`asset`] (what it adds up to).
 
 pub mod asset;
+pub mod deadline;
 pub mod envelope;
 pub mod event;
 pub mod id;
 pub mod ingest;
 pub mod job;
 pub mod key;
+pub mod lease;
 pub mod media;
 pub mod problem;
 pub mod slot;
 pub mod subject;
+pub mod testing;
 pub mod text;
 pub mod time;
 pub mod wire;

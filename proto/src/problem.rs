@@ -105,6 +105,8 @@ pub enum Code {
     PlaybackNotFound,
     /// There is no such profile.
     ProfileUnknown,
+    /// A value in the address is not understood.
+    QueryInvalid,
     /// The range lies outside the object.
     RangeNotSatisfiable,
     /// Too many requests.
@@ -210,6 +212,7 @@ impl Code {
         Code::PathNotFound,
         Code::PlaybackNotFound,
         Code::ProfileUnknown,
+        Code::QueryInvalid,
         Code::RangeNotSatisfiable,
         Code::RateLimited,
         Code::ReleaseOver,
@@ -496,6 +499,15 @@ impl Code {
                 "There is no such profile",
                 "There is no profile {profile}.",
                 "Use one of: {known}.",
+            ),
+            Code::QueryInvalid => row(
+                "query_invalid",
+                400,
+                Config,
+                Never,
+                "A value in the address is not understood",
+                "The value {value} of {name} is not {form}.",
+                "Correct the address.",
             ),
             Code::RangeNotSatisfiable => row(
                 "range_not_satisfiable",

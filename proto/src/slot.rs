@@ -506,7 +506,7 @@ mod tests {
     #[test]
     fn every_kind_stands_in_some_slot() {
         for kind in Kind::ALL {
-            assert!(TABLE.iter().any(|row| row.rivals.contains(&kind)), "{kind:?}");
+            assert!(TABLE.iter().any(|row| row.rivals.contains(kind)), "{kind:?}");
         }
     }
 }

@@ -12,8 +12,19 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The point `ms` milliseconds after 1970.
+    /// The first point that RFC 3339 can write: the year 0.
+    const MIN_MS: i64 = -62_167_219_200_000;
+    /// The last one: the end of the year 9999.
+    const MAX_MS: i64 = 253_402_300_799_999;
+
+    /// The point `ms` milliseconds after 1970, or the nearest one that can be written.
     pub const fn from_ms(ms: i64) -> Self {
+        if ms < Self::MIN_MS {
+            return Self(Self::MIN_MS);
+        }
+        if ms > Self::MAX_MS {
+            return Self(Self::MAX_MS);
+        }
         Self(ms)
     }
 
@@ -24,7 +35,7 @@ impl Timestamp {
 
     /// This point moved on by `by`, or the last point that can be written.
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_ms(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is before it.
@@ -45,7 +56,7 @@ impl std::str::FromStr for Timestamp {
     type Err = time::error::Parse;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let time = OffsetDateTime::parse(text, &Rfc3339)?;
-        Ok(Self((time.unix_timestamp_nanos() / 1_000_000) as i64))
+        Ok(Self::from_ms((time.unix_timestamp_nanos() / 1_000_000) as i64))
     }
 }
 
@@ -71,5 +82,12 @@ mod tests {
         let t = Timestamp::from_ms(1_795_240_800_123);
         assert_eq!(t.to_string(), "2026-11-21T06:00:00.123Z");
         assert_eq!(t.to_string().parse::<Timestamp>().expect("own text"), t);
+    }
+
+    #[test]
+    fn a_time_out_of_bounds_becomes_one_that_can_be_written() {
+        let last = Timestamp::from_ms(0).plus(Duration::MAX);
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_ms(i64::MIN).to_string(), "0000-01-01T00:00:00Z");
     }
 }
