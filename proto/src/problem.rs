@@ -71,6 +71,8 @@ pub enum Code {
     ChildMemory,
     /// The decoder hangs on this file.
     ChildStalled,
+    /// The body's content type is not the one asked for.
+    ContentTypeUnsupported,
     /// A step took longer than it may.
     DeadlinePassed,
     /// A header is missing or not understood.
@@ -195,6 +197,7 @@ impl Code {
         Code::ChildCrashed,
         Code::ChildMemory,
         Code::ChildStalled,
+        Code::ContentTypeUnsupported,
         Code::DeadlinePassed,
         Code::HeaderInvalid,
         Code::IdempotencyConflict,
@@ -346,6 +349,15 @@ impl Code {
                 "The decoder hangs on this file",
                 "Nothing came out of the decoder for {limit}, {attempts} times.",
                 "Export the video again from the program that made it.",
+            ),
+            Code::ContentTypeUnsupported => row(
+                "content_type_unsupported",
+                415,
+                Config,
+                Never,
+                "The body's content type is not the one asked for",
+                "The body is of type {value}, not {expected}.",
+                "Send Content-Type: {expected}.",
             ),
             Code::DeadlinePassed => row(
                 "deadline_passed",

@@ -1,0 +1,204 @@
+//! A nats-server of our own: a child process, for `spool up` and the tests.
+//!
+//! One thread starts it, waits for it, starts it again when it dies, and ends it. The kernel kills the child when that thread ends, so it can't outlive this process,
+//! however it ends (`PR_SET_PDEATHSIG` is bound to the thread that made the child, which is why it is one thread for all of the server's life and not a
+//! worker of a runtime). SIGKILL is safe for what it stores: every write is synced before it is confirmed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+pub use crate::access::{ADMIN, INGEST_USER};
+use crate::child::{Launch, State, Word, keep};
+pub use crate::find::{MissingServer, find_server};
+use crate::{Target, access};
+
+const ONE_MACHINE_CONF: &str = include_str!("../server/one-machine.conf");
+#[cfg(feature = "testing")]
+pub(crate) const CLUSTER_CONF: &str = include_str!("../server/cluster.conf");
+
+/// How to run a child server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The binary ([`find_server`]).
+    pub binary: PathBuf,
+    /// Its directory: store, configuration, log. Used by one server at a time; the caller sees to that.
+    pub dir: PathBuf,
+    /// Port on loopback; a free one if none is given. Kept over restarts.
+    pub port: Option<u16>,
+}
+
+/// The child server can't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its directory can't be prepared.
+    #[error("prepare {path} for nats-server")]
+    Directory {
+        /// Path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It can't be started.
+    #[error("start {binary}")]
+    Start {
+        /// Binary.
+        binary: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended before it was ready.
+    #[error("nats-server ended before it was ready ({status}): {log}")]
+    Ended {
+        /// Exit status.
+        status: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// It was not ready in time.
+    #[error("nats-server was not ready in time: {log}")]
+    NotReady {
+        /// The end of its log.
+        log: String,
+    },
+    /// There is no randomness for its passwords.
+    #[error("make passwords for nats-server")]
+    Passwords(#[source] getrandom::Error),
+}
+
+/// A child nats-server. Restarted when it dies; dies with this process, and when this is dropped.
+pub struct Server {
+    port: u16,
+    passwords: Arc<BTreeMap<&'static str, String>>,
+    state: Arc<State>,
+    commands: mpsc::Sender<Word>,
+    given_up: watch::Receiver<bool>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// A password of each user, made anew.
+pub(crate) fn passwords() -> Result<BTreeMap<&'static str, String>, ServerError> {
+    access::users()
+        .into_iter()
+        .map(|user| {
+            let mut bits = [0u8; 16];
+            getrandom::fill(&mut bits).map_err(ServerError::Passwords)?;
+            // It begins with a letter, since the server reads the variable as it reads its configuration, where 12e5 is a number.
+            Ok((user, format!("p{:032x}", u128::from_be_bytes(bits))))
+        })
+        .collect()
+}
+
+impl Server {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start(config: ServerConfig) -> Result<Server, ServerError> {
+        let passwords = passwords()?;
+        Server::launch(config, ONE_MACHINE_CONF, passwords, BTreeMap::new()).await
+    }
+
+    pub(crate) async fn launch(
+        config: ServerConfig,
+        conf: &str,
+        passwords: BTreeMap<&'static str, String>,
+        more: BTreeMap<String, String>,
+    ) -> Result<Server, ServerError> {
+        let ServerConfig { binary, dir, port } = config;
+        let mut environment = more;
+        environment.extend(passwords.iter().map(|(user, p)| (access::password_variable(user), p.clone())));
+        let mut launch = Launch { binary, dir, port, environment };
+        launch.prepare(conf)?;
+
+        let state = Arc::new(State::default());
+        let (commands, words) = mpsc::channel();
+        let (gave_up, given_up) = watch::channel(false);
+        let (ready, started) = oneshot::channel();
+        let keeper = std::thread::Builder::new().name("nats-server".to_owned()).spawn({
+            let state = Arc::clone(&state);
+            move || {
+                let first = launch.start();
+                let child = match first {
+                    Ok((child, port)) => {
+                        launch.port = Some(port);
+                        state.pid.store(child.id(), Ordering::Relaxed);
+                        // Nobody waits any more: the words' channel is closed too, which ends the child.
+                        let _ = ready.send(Ok(port));
+                        child
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                };
+                keep(&launch, child, &words, &state, &gave_up);
+            }
+        });
+        let keeper = keeper.map_err(|source| ServerError::Start { binary: "a thread".into(), source })?;
+        let port = started.await.unwrap_or_else(|_| Err(ServerError::NotReady { log: String::new() }))?;
+        Ok(Server { port, passwords: Arc::new(passwords), state, commands, given_up, keeper: Some(keeper) })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The password of a user (a role's name, [`ADMIN`], [`INGEST_USER`]); made anew at each [`Server::start`]. Nothing for others.
+    pub fn password(&self, user: &str) -> Option<&str> {
+        self.passwords.get(user).map(String::as_str)
+    }
+
+    /// Where to connect as this user (a role's name, [`ADMIN`], [`INGEST_USER`]).
+    ///
+    /// # Panics
+    /// When there is no such user.
+    pub fn target(&self, user: &str) -> Target {
+        let password =
+            self.password(user).expect("every role, admin and ingest have a password; other names are a bug");
+        Target { url: self.url(), user: user.to_owned(), password: password.to_owned(), role: user.to_owned() }
+    }
+
+    /// How often it was restarted.
+    pub fn restarts(&self) -> u64 {
+        self.state.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Its process id; nothing between its death and its next start.
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.state.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Waits until it died and could not be restarted; for ever while it is kept up.
+    pub async fn gave_up(&self) {
+        let mut given_up = self.given_up.clone();
+        // The sender goes only with the thread, which then has given up or was told to stop.
+        let _ = given_up.wait_for(|given_up| *given_up).await;
+    }
+
+    /// Ends it cleanly and waits for it, a bounded time.
+    pub async fn stop(self) {
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Word::Stop(done)).is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only when the thread has ended, and the child with it.
+        let _ = self.commands.send(Word::Kill);
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}
