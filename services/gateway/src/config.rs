@@ -1,0 +1,71 @@
+//! What an operator may set.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use spool_kit::units::{Bytes, Span};
+use spool_proto::TenantId;
+
+/// Configuration of the gateway. Every key has a default; unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whose assets come in by HTTP.
+    pub tenant: TenantId,
+    /// Directories whose files may be taken in by path. None by default: then no path is allowed.
+    pub roots: Vec<PathBuf>,
+    /// Largest source.
+    pub max_upload: Bytes,
+    /// Uploads that may be open at the same time.
+    pub max_uploads: u64,
+    /// Requests that may bring bytes at the same time in this process; each holds at most one piece in memory.
+    pub max_transfers: u32,
+    /// Requests a second that one client may send in the long run; twice as many at once.
+    pub requests_per_second: u32,
+    /// Longest `Upload-Metadata` header.
+    pub max_metadata: Bytes,
+    /// Largest body of a command.
+    pub max_body: Bytes,
+    /// A request that brings bytes may be silent for so long.
+    pub idle_timeout: Span,
+    /// An upload to which nothing comes for so long is abandoned.
+    pub upload_expiry: Span,
+    /// So long after its end an upload still answers how it ended, for a client that lost the answer.
+    pub keep_ended: Span,
+    /// How often open uploads are looked at.
+    pub sweep_every: Span,
+    /// How often the whole store is looked through for objects that no fact names.
+    pub orphans_every: Span,
+    /// Younger objects are not even asked about. Age alone never lets one go.
+    pub orphan_age: Span,
+    /// Longest time that a worker may still write after an order was taken from it: lease and its last request to the store.
+    pub longest_lease: Span,
+    /// Requests to take a file in that run at the same time in this process.
+    pub ingest_at_once: u32,
+    /// Size of a stored piece of a source. Bytes that a killed gateway loses are at most this many.
+    pub piece: Bytes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tenant: TenantId::default_tenant(),
+            roots: Vec::new(),
+            max_upload: Bytes::gib(64),
+            max_uploads: 1_000,
+            max_transfers: 64,
+            requests_per_second: 500,
+            max_metadata: Bytes(8 << 10),
+            max_body: Bytes(64 << 10),
+            idle_timeout: Span::secs(30),
+            upload_expiry: Span::secs(24 * 3600),
+            keep_ended: Span::secs(24 * 3600),
+            sweep_every: Span::secs(15),
+            orphans_every: Span::secs(6 * 3600),
+            orphan_age: Span::secs(3600),
+            longest_lease: Span::secs(120),
+            ingest_at_once: 2,
+            piece: Bytes::mib(8),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The routes of the gateway. Reads of assets are the projector's; here is what changes something.
+
+mod assets;
+mod headers;
+mod metadata;
+mod parked;
+mod tus;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, delete, get, post};
+use spool_kit::web::{Actor, Refusal};
+use spool_nats::trace;
+use spool_proto::{Code, Problem};
+use tracing::Instrument as _;
+
+use crate::inner::Inner;
+
+pub(crate) use metadata::check_text;
+
+/// Methods and paths served here, for a process that does not run this role (`spool_kit::web::absent`).
+pub const ROUTES: &[(MethodFilter, &str)] = &[
+    (MethodFilter::POST.or(MethodFilter::OPTIONS), "/v1/uploads"),
+    (
+        MethodFilter::HEAD
+            .or(MethodFilter::PATCH)
+            .or(MethodFilter::DELETE)
+            .or(MethodFilter::POST)
+            .or(MethodFilter::OPTIONS),
+        "/v1/uploads/{upload}",
+    ),
+    (MethodFilter::POST, "/v1/assets"),
+    (MethodFilter::DELETE, "/v1/assets/{asset}"),
+    (MethodFilter::POST, "/v1/assets/{asset}/retry"),
+    (MethodFilter::GET, "/v1/parked"),
+    (MethodFilter::POST, "/v1/parked/{id}/release"),
+];
+
+/// What a handler answers.
+type Answer = Result<Response, Refusal>;
+
+/// The routes, to be merged with those of other roles and wrapped in `spool_kit::web::shell`.
+pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
+    let uploads = Router::new()
+        .route("/v1/uploads", post(tus::create).options(tus::options))
+        .route(
+            "/v1/uploads/{upload}",
+            axum::routing::on(MethodFilter::HEAD, tus::head)
+                .patch(tus::patch)
+                .delete(tus::terminate)
+                .post(tus::overridden)
+                .options(tus::options),
+        )
+        .route_layer(middleware::from_fn_with_state(Arc::clone(inner), tus::version));
+    let commands = Router::new()
+        .route("/v1/assets", post(assets::take_in))
+        .route("/v1/assets/{asset}", delete(assets::remove))
+        .route("/v1/assets/{asset}/retry", post(assets::retry))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{id}/release", post(parked::release));
+    uploads
+        .merge(commands)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(inner), admit))
+        .with_state(Arc::clone(inner))
+}
+
+/// Refuses a client that sends more requests than it may. What is admitted runs under a trace, the client's or a new one, which
+/// every fact that it leads to carries on.
+async fn admit(State(inner): State<Arc<Inner>>, request: Request, next: Next) -> Response {
+    let client = client(&request);
+    match inner.rate.admit(&client, inner.clock.monotonic()) {
+        Ok(()) => {
+            let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+            let given = given.filter(|text| trace::id(text).is_some()).map(ToOwned::to_owned);
+            let traceparent = given.unwrap_or_else(|| inner.ids.traceparent());
+            let span = tracing::info_span!("door", trace.id = trace::id(&traceparent));
+            trace::scope(Some(traceparent), next.run(request)).instrument(span).await
+        }
+        Err(wait) => {
+            let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+            let problem = Problem::new(Code::RateLimited)
+                .with("limit", format!("{} a second", inner.config.requests_per_second))
+                .with("retry_after", format!("{seconds} s"));
+            Refusal::from(problem).after(std::time::Duration::from_secs(seconds)).into_response()
+        }
+    }
+}
+
+/// Who sends a request: its key, else its address. Requests of unknown origin share one name.
+fn client(request: &Request) -> String {
+    if let Some(Actor(actor)) = request.extensions().get::<Actor>() {
+        return actor.clone();
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(address)| address.ip().to_string()).unwrap_or_default()
+}
+
+fn actor(extensions: &axum::http::Extensions) -> Option<String> {
+    extensions.get::<Actor>().map(|Actor(actor)| actor.clone())
+}
+
+/// Longest `Idempotency-Key`.
+const MAX_KEY: usize = 255;
+
+/// The `Idempotency-Key` of a request.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if !text.is_empty() && text.len() <= MAX_KEY => Ok(Some(text.to_owned())),
+        Ok(_) | Err(_) => Err(headers::invalid(
+            "Idempotency-Key",
+            &format!("must be 1 to {MAX_KEY} characters of ASCII"),
+            value.as_bytes(),
+        )),
+    }
+}
