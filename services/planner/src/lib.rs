@@ -1,0 +1,310 @@
+//! The planner: decides what an asset is owed next.
+//!
+//! - **consumes**: every fact, ticks that are due, the server's word about orders it gave up
+//! - **emits**: EncodePlanned, RenditionsCompleted, EncodeFailed, SourceRejected, CheckFailed, JobGivenUp; orders; ticks
+//! - **owns**: the ladder, the grid, the chunks of a profile; nothing that is stored
+//! - **idempotent because**: [`owed`] asks what is missing, an order has one subject, a fact one slot; a second planner that
+//!   decides the same at the same moment gets what stands
+//! - **scales by**: more planners on the same consumers
+//! - **never**: reads media, takes a lease on work, waits for a worker
+//!
+//! Read [`owed::owed`] first: it is the whole decision. [`plan`], [`ladder`] and [`grid`] are what a plan is made of; the
+//! rest of this file carries out what is owed.
+
+pub mod grid;
+pub mod ladder;
+pub mod owed;
+pub mod plan;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use spool_kit::units::Span;
+use spool_kit::{Clock, Stop};
+use spool_nats::{
+    Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, StepError, Wait,
+};
+use spool_proto::event::{Draft, Event, Fact, JobGivenUp, Kind};
+use spool_proto::job::Order;
+use spool_proto::{Asset, AssetId, Code, Item, Problem, Slot, TenantId, wire};
+use tracing::Instrument as _;
+
+use crate::owed::{Owed, owed};
+use crate::plan::Limits;
+
+/// A turn without messages ends after this, and looks whether it shall stop.
+const IDLE: Duration = Duration::from_secs(2);
+/// A message that could not be handled comes again after this, and after twice that, …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … and at the latest after this.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// An order of another round blocks the subject until its worker or the planner of its advisory has settled it.
+const BLOCKED_RETRY: Duration = Duration::from_secs(2);
+
+/// Configuration of the planner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Longest video that is encoded; a longer one fails with `source_too_long`.
+    pub max_duration: Span,
+    /// Messages that are handled at once.
+    pub at_once: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // A day is more than any recording of an event, and its receipts still fit in a message.
+        Self { max_duration: Span::secs(24 * 3600), at_once: NonZeroUsize::MIN.saturating_add(7) }
+    }
+}
+
+/// What the planner stands on.
+#[derive(Clone)]
+pub struct Deps {
+    /// The log, as user `planner`.
+    pub log: Log,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The role.
+pub struct Planner {
+    limits: Limits,
+    at_once: usize,
+    deps: Deps,
+    facts: Durable,
+    timers: Durable,
+    advisories: Durable,
+}
+
+impl Planner {
+    /// A planner on its three consumers.
+    ///
+    /// # Errors
+    /// When a consumer is missing or can't be asked for.
+    pub async fn new(config: Config, deps: Deps) -> Result<Self, ConsumerError> {
+        Ok(Self {
+            limits: Limits { max_duration: config.max_duration.0 },
+            at_once: config.at_once.get(),
+            facts: deps.log.consumer(ConsumerName::Planner).await?,
+            timers: deps.log.consumer(ConsumerName::PlannerTimers).await?,
+            advisories: deps.log.consumer(ConsumerName::PlannerAdvisories).await?,
+            deps,
+        })
+    }
+
+    /// Handles what is there; was there anything?
+    ///
+    /// # Errors
+    /// When nothing could be fetched.
+    pub async fn step(&self) -> Result<bool, StepError> {
+        let mut handled = 0;
+        for durable in [&self.facts, &self.timers, &self.advisories] {
+            handled += durable.step(self.at_once, Wait::No, |delivery| self.handle(delivery)).await?;
+        }
+        Ok(handled > 0)
+    }
+
+    /// Handles what comes until it shall stop; what runs then is finished, unless it shall be cut.
+    ///
+    /// # Errors
+    /// When fetching fails in a way that waiting does not mend.
+    pub async fn run(self, stop: Stop) -> Result<(), StepError> {
+        let turns = async {
+            tokio::try_join!(
+                self.turn(&self.facts, &stop),
+                self.turn(&self.timers, &stop),
+                self.turn(&self.advisories, &stop)
+            )
+        };
+        tokio::select! {
+            ended = turns => ended.map(|_| ()),
+            () = stop.cutting() => Ok(()),
+        }
+    }
+
+    async fn turn(&self, durable: &Durable, stop: &Stop) -> Result<(), StepError> {
+        let mut failures = 0;
+        while !stop.is_finishing() {
+            match durable.step(self.at_once, Wait::Upto(IDLE), |delivery| self.handle(delivery)).await {
+                Ok(_) => failures = 0,
+                Err(error) if error.source.is_transient() => {
+                    failures += 1;
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        failures,
+                        "the planner can't fetch; it tries again"
+                    );
+                    stop.pause(retry_after(failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Handling a message twice, late, or after a crash at any line is fine: it only asks what is owed now.
+    async fn handle(&self, delivery: Delivery) -> Decision {
+        let (cause, attempt) = (delivery.id.as_str(), delivery.attempt);
+        let done = match &delivery.message {
+            Incoming::Fact(fact) if !wakes(fact) => return Decision::Done,
+            Incoming::Fact(fact) => {
+                let span = tracing::info_span!("plan", asset.id = %fact.asset, event.id = %cause);
+                self.look(&fact.tenant, &fact.asset, Some(fact.sequence), cause).instrument(span).await
+            }
+            Incoming::Tick { tenant, asset } => {
+                let span = tracing::info_span!("plan", asset.id = %asset, event.id = %cause);
+                self.look(tenant, asset, None, cause).instrument(span).await
+            }
+            Incoming::GivenUp { stream, consumer, sequence, deliveries } => {
+                self.bury(stream, consumer, *sequence, *deliveries, cause).await
+            }
+            Incoming::Order(_) | Incoming::Ingest { .. } => {
+                return Decision::Park { code: Code::Internal, why: "the planner takes no such message".to_owned() };
+            }
+        };
+        done.unwrap_or_else(|why| {
+            tracing::warn!(why, attempt, "not planned yet; it is tried again");
+            Decision::Retry { after: retry_after(attempt), why }
+        })
+    }
+
+    /// Asks what the asset is owed, and does that. Facts first, so that what is ordered has a plan; ticks last, so that
+    /// one is set only when the rest stands.
+    async fn look(
+        &self,
+        tenant: &TenantId,
+        id: &AssetId,
+        at_least: Option<u64>,
+        cause: &str,
+    ) -> Result<Decision, String> {
+        let facts = self.deps.log.read_asset(tenant, id, at_least).await.map_err(|error| chain(&error))?;
+        let Some(asset) = Asset::fold(&facts) else { return Ok(Decision::Done) };
+        let mut decision = Decision::Done;
+        for owed in owed(&asset, self.deps.clock.now(), &self.limits) {
+            match owed {
+                Owed::Fact(draft) => self.append(Draft { cause: Some(cause.to_owned()), ..draft }).await?,
+                Owed::Order(order) => {
+                    let order = Order { cause: Some(cause.to_owned()), ..order };
+                    match self.deps.log.order(&order).await.map_err(|error| chain(&error))? {
+                        Ordered::Queued => tracing::debug!("queued {} for {id}", order.job.item()),
+                        Ordered::Standing => {}
+                        Ordered::OtherRound => {
+                            let why = format!("another round of {} is queued", order.job.item());
+                            decision = Decision::Retry { after: BLOCKED_RETRY, why };
+                        }
+                    }
+                }
+                Owed::Tick(at) => self.deps.log.tick(tenant, id, at).await.map_err(|error| chain(&error))?,
+                Owed::Warn { step, waiting } => {
+                    let waiting = plan::spoken(waiting);
+                    tracing::warn!(asset.id = %id, "{id} has waited for {step} for {waiting} without progress; are transcoders running?");
+                }
+            }
+        }
+        Ok(decision)
+    }
+
+    async fn append(&self, draft: Draft) -> Result<(), String> {
+        match self.deps.log.append(&draft).await.map_err(|error| chain(&error))? {
+            Appended::Written { .. } => {
+                let (id, kind) = (&draft.asset, draft.event.kind().name());
+                tracing::info!(asset.id = %id, slot = %draft.slot, "{kind} stands for {id}");
+            }
+            Appended::Exists(fact) => {
+                tracing::debug!("{} stands already: {:?}", draft.slot, fact.event().map(Event::kind))
+            }
+        }
+        Ok(())
+    }
+
+    /// An order ran out of deliveries: its bytes are parked, its subject freed, its fault said. Each step may be repeated: burying
+    /// again hands out what was parked, and the fault has one slot.
+    async fn bury(
+        &self,
+        stream: &str,
+        consumer: &str,
+        sequence: u64,
+        deliveries: u64,
+        cause: &str,
+    ) -> Result<Decision, String> {
+        let why = format!("{deliveries} deliveries and no answer");
+        let buried = self.deps.log.bury(stream, sequence, consumer, Code::WorkerLost, &why, deliveries).await;
+        let Some(buried) = buried.map_err(|error| chain(&error))? else {
+            // A late worker settled it after all.
+            return Ok(Decision::Done);
+        };
+        let Buried { subject, body, .. } = buried;
+        let order = match wire::decode_order(&subject, &body) {
+            Ok(order) => order,
+            Err(error) => return Ok(Decision::Park { code: Code::Internal, why: chain(&error) }),
+        };
+        let item = order.job.item();
+        tracing::warn!(asset.id = %order.asset, "{deliveries} workers took {item} of {} and none came back", order.asset);
+        let problem = Problem::new(Code::WorkerLost).with("attempts", deliveries).with("item", &item);
+        let given_up = JobGivenUp { problem, attempts: u32::try_from(deliveries).unwrap_or(u32::MAX) };
+        self.append(Draft {
+            tenant: order.tenant,
+            asset: order.asset,
+            slot: fault_slot(item, order.round),
+            event: given_up.into(),
+            cause: Some(cause.to_owned()),
+            actor: None,
+        })
+        .await?;
+        Ok(Decision::Done)
+    }
+}
+
+/// Can a fact of this kind change what is owed? Facts of a later version can't, as far as this one knows.
+fn wakes(fact: &Fact) -> bool {
+    match fact.event().map(Event::kind) {
+        Some(
+            Kind::SourceStored
+            | Kind::JobGivenUp
+            | Kind::SourceAccepted
+            | Kind::EncodePlanned
+            | Kind::VideoStored
+            | Kind::AudioStored
+            | Kind::StillStored
+            | Kind::RetryRequested,
+        ) => true,
+        Some(
+            Kind::AssetRegistered
+            | Kind::UploadAbandoned
+            | Kind::SourceRejected
+            | Kind::CheckFailed
+            | Kind::RenditionsCompleted
+            | Kind::EncodeFailed
+            | Kind::Opened
+            | Kind::Published
+            | Kind::Withdrawn
+            | Kind::Described
+            | Kind::TextErased
+            | Kind::AssetDeleted
+            | Kind::ObjectsPurged,
+        )
+        | None => false,
+    }
+}
+
+/// Where the fault of an order stands.
+fn fault_slot(item: Item, round: u32) -> Slot {
+    match item {
+        Item::Inspect { verdict } => Slot::InspectFault { verdict, round },
+        Item::Video { .. } | Item::Audio { .. } | Item::Still { .. } => Slot::EncodeFault { item, round },
+    }
+}
+
+/// When a message that failed `attempt` times comes again.
+fn retry_after(attempt: u64) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY)
+}
+
+/// An error and what led to it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}

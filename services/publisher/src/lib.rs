@@ -1,0 +1,258 @@
+//! The publisher: says from when on an asset can be watched, and writes the finished manifests.
+//!
+//! - **consumes**: facts that may change what can be watched: stored chunks and completed generations
+//! - **emits**: Opened, Published; manifest objects
+//! - **owns**: the moment of opening ([`open`]), the files of a revision ([`manifests`])
+//! - **idempotent because**: a revision has one slot and manifests lie under an attempt of their own, so a second publisher,
+//!   or the same one after a crash, leaves an orphan for the sweeper at worst
+//! - **scales by**: more publishers on the same consumer
+//! - **never**: changes a manifest, renders a growing playlist (the projector does), reads a clock: times are the facts'
+//!
+//! Read [`next::next`] first: it is the whole decision.
+
+pub mod manifests;
+pub mod next;
+pub mod open;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use spool_kit::{Ids, Stop, Store};
+use spool_nats::{Appended, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, StepError, Wait};
+use spool_proto::event::{Draft, Event, Fact, Kind, Opened, Published};
+use spool_proto::id::AttemptId;
+use spool_proto::key::{Key, Object};
+use spool_proto::{Asset, Code, Slot};
+use tracing::Instrument as _;
+
+use crate::next::{Act, next};
+
+/// A turn without messages ends after this, and looks whether it shall stop.
+const IDLE: Duration = Duration::from_secs(2);
+/// A message that could not be handled comes again after this, and after twice that, …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … and at the latest after this.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Acts in a row for one message. Opening, publishing, and one rival for each is the most that can happen by right.
+const ACTS: usize = 6;
+
+/// Configuration of the publisher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Messages that are handled at once.
+    pub at_once: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { at_once: NonZeroUsize::MIN.saturating_add(7) }
+    }
+}
+
+/// What the publisher stands on.
+#[derive(Clone)]
+pub struct Deps {
+    /// The log, as user `publisher`.
+    pub log: Log,
+    /// The object store.
+    pub store: Store,
+    /// Attempt tokens.
+    pub ids: Ids,
+}
+
+/// The role.
+pub struct Publisher {
+    at_once: usize,
+    deps: Deps,
+    facts: Durable,
+}
+
+impl Publisher {
+    /// A publisher on its consumer.
+    ///
+    /// # Errors
+    /// When the consumer is missing or can't be asked for.
+    pub async fn new(config: Config, deps: Deps) -> Result<Self, ConsumerError> {
+        let facts = deps.log.consumer(ConsumerName::Publisher).await?;
+        Ok(Self { at_once: config.at_once.get(), deps, facts })
+    }
+
+    /// Handles what is there; was there anything?
+    ///
+    /// # Errors
+    /// When nothing could be fetched.
+    pub async fn step(&self) -> Result<bool, StepError> {
+        Ok(self.facts.step(self.at_once, Wait::No, |delivery| self.handle(delivery)).await? > 0)
+    }
+
+    /// Handles what comes until it shall stop; what runs then is finished, unless it shall be cut.
+    ///
+    /// # Errors
+    /// When fetching fails in a way that waiting does not mend.
+    pub async fn run(self, stop: Stop) -> Result<(), StepError> {
+        tokio::select! {
+            ended = self.turn(&stop) => ended,
+            () = stop.cutting() => Ok(()),
+        }
+    }
+
+    async fn turn(&self, stop: &Stop) -> Result<(), StepError> {
+        let mut failures = 0;
+        while !stop.is_finishing() {
+            match self.facts.step(self.at_once, Wait::Upto(IDLE), |delivery| self.handle(delivery)).await {
+                Ok(_) => failures = 0,
+                Err(error) if error.source.is_transient() => {
+                    failures += 1;
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        failures,
+                        "the publisher can't fetch; it tries again"
+                    );
+                    stop.pause(retry_after(failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Handling a message twice, late, or after a crash at any line is fine: it only asks what is to be done now.
+    async fn handle(&self, delivery: Delivery) -> Decision {
+        let (cause, attempt) = (delivery.id.as_str(), delivery.attempt);
+        let (fact, concern) = match &delivery.message {
+            Incoming::Fact(fact) => match concern(fact) {
+                Some(concern) => (fact, concern),
+                None => return Decision::Done,
+            },
+            Incoming::Order(_) | Incoming::Tick { .. } | Incoming::Ingest { .. } | Incoming::GivenUp { .. } => {
+                return Decision::Park { code: Code::Internal, why: "the publisher takes no such message".to_owned() };
+            }
+        };
+        let span = tracing::info_span!("publish", asset.id = %fact.asset, event.id = %cause);
+        let done = self.look(fact, concern, cause).instrument(span).await;
+        done.map(|()| Decision::Done).unwrap_or_else(|why| {
+            tracing::warn!(why, attempt, "not published yet; it is tried again");
+            Decision::Retry { after: retry_after(attempt), why }
+        })
+    }
+
+    /// Asks what is to be done and does it, until nothing is: after an act, what stands in its slot may be a rival's.
+    async fn look(&self, fact: &Fact, concern: Concern, cause: &str) -> Result<(), String> {
+        let Fact { tenant, asset: id, sequence, .. } = fact;
+        let mut at_least = *sequence;
+        for _ in 0..ACTS {
+            let facts = self.deps.log.read_asset(tenant, id, Some(at_least)).await.map_err(|error| chain(&error))?;
+            let Some(asset) = Asset::fold(&facts) else { return Ok(()) };
+            let Some(act) = next(&asset, asset.updated_at) else { return Ok(()) };
+            if !concern.covers(act) {
+                return Ok(());
+            }
+            let (revision, event) = match act {
+                Act::Open { revision, generation } => (revision, Event::from(Opened { generation })),
+                Act::Publish { revision, generation } => {
+                    (revision, self.write(&asset, revision, generation).await?.into())
+                }
+            };
+            let draft = Draft {
+                tenant: tenant.clone(),
+                asset: id.clone(),
+                slot: Slot::Publish { revision },
+                event,
+                cause: Some(cause.to_owned()),
+                actor: None,
+            };
+            let appended = self.deps.log.append(&draft).await.map_err(|error| chain(&error))?;
+            if let Appended::Written { .. } = appended {
+                let kind = draft.event.kind().name();
+                tracing::info!(asset.id = %id, slot = %draft.slot, "{kind} stands for {id}");
+            }
+            at_least = appended.sequence().max(at_least);
+        }
+        Err(format!("{ACTS} acts for one message and still something to do"))
+    }
+
+    /// Writes the manifests of a revision under a new attempt: effect first, then the fact that names it. If the fact is not
+    /// appended, the objects are orphans that no fact names, and the sweeper takes them.
+    async fn write(&self, asset: &Asset, revision: u32, number: u32) -> Result<Published, String> {
+        let generation = asset.generations.get(&number);
+        let files = generation.and_then(|generation| manifests::manifests(revision, number, generation));
+        // Completed means that every planned receipt stands: the planner says so, and this is the other side of that.
+        let Some(files) = files else {
+            return Err(format!("generation {number} is completed and a receipt is missing"));
+        };
+        let attempt = self.deps.ids.attempt();
+        let mut names = Vec::with_capacity(files.len());
+        for (file, text) in files {
+            let key = manifest_key(asset, revision, &attempt, &file);
+            self.deps.store.put(&key, Bytes::from(text)).await.map_err(|error| chain(&error))?;
+            names.push(file);
+        }
+        Ok(Published { generation: number, attempt, files: names })
+    }
+}
+
+fn manifest_key(asset: &Asset, revision: u32, attempt: &AttemptId, file: &str) -> Key {
+    let object = Object::Manifest { revision, attempt: attempt.clone(), file: file.to_owned() };
+    Key { tenant: asset.tenant.clone(), asset: asset.id.clone(), object }
+}
+
+/// What a fact can lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    /// A chunk stands: opening.
+    Opening,
+    /// All stands: publishing.
+    Publishing,
+}
+
+impl Concern {
+    /// Publishing is left to the fact that completes, which comes by itself: else every chunk's fact that is handled late
+    /// would write manifests too, and leave them as orphans.
+    fn covers(self, act: Act) -> bool {
+        match act {
+            Act::Open { .. } => true,
+            Act::Publish { .. } => self == Concern::Publishing,
+        }
+    }
+}
+
+/// What this fact can lead to; nothing for most.
+fn concern(fact: &Fact) -> Option<Concern> {
+    match fact.event().map(Event::kind)? {
+        Kind::VideoStored | Kind::AudioStored => Some(Concern::Opening),
+        Kind::RenditionsCompleted => Some(Concern::Publishing),
+        Kind::AssetRegistered
+        | Kind::SourceStored
+        | Kind::UploadAbandoned
+        | Kind::JobGivenUp
+        | Kind::SourceAccepted
+        | Kind::SourceRejected
+        | Kind::CheckFailed
+        | Kind::EncodePlanned
+        | Kind::StillStored
+        | Kind::EncodeFailed
+        | Kind::Opened
+        | Kind::Published
+        | Kind::Withdrawn
+        | Kind::Described
+        | Kind::TextErased
+        | Kind::RetryRequested
+        | Kind::AssetDeleted
+        | Kind::ObjectsPurged => None,
+    }
+}
+
+/// When a message that failed `attempt` times comes again.
+fn retry_after(attempt: u64) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY)
+}
+
+/// An error and what led to it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
