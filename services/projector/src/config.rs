@@ -1,0 +1,39 @@
+//! Configuration of the projector.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use spool_kit::units::{Bytes, Span};
+
+/// Configuration of the projector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Directory of the view. It holds nothing that the log does not: it may be deleted while Spool is stopped.
+    pub directory: PathBuf,
+    /// Memory for the view's cache.
+    pub cache: Bytes,
+    /// Scheme and host in front of addresses in answers, without a slash at the end: `https://video.example.org`. Empty
+    /// for addresses relative to the server.
+    pub public_url: String,
+    /// Longest wait of a read that asks for at least a sequence.
+    pub read_wait: Span,
+    /// Live connections of `/v1/events` at one time.
+    pub max_followers: u32,
+    /// How often a live connection without news gets a sign of life.
+    pub keep_alive: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("view"),
+            cache: Bytes::mib(64),
+            public_url: String::new(),
+            read_wait: Span::secs(5),
+            max_followers: 256,
+            keep_alive: Span::secs(15),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `explain`: what an asset waits for, who works on it, what failed last, until when the state may last. Pure: the fold,
+//! the notes of workers and the time are handed in. Notes are hints (they can be late or gone), facts are not, and the
+//! answer keeps the two apart.
+
+use serde_json::{Value, json};
+
+use spool_proto::asset::{Generation, UploadEnd};
+use spool_proto::deadline::deadline;
+use spool_proto::event::JobGivenUp;
+use spool_proto::lease::LeaseNote;
+use spool_proto::media::Cut;
+use spool_proto::{Asset, Item, Status, Timestamp};
+
+use crate::card::Card;
+use crate::short;
+
+/// Chunks that are asked about: the planner queues only a few at a time, the first that are missing.
+const CHUNKS: usize = 12;
+
+/// Items that are missing, or the first of them: those that somebody may work on.
+pub fn open_items(asset: &Asset) -> Vec<Item> {
+    match asset.status() {
+        Status::Checking => vec![Item::Inspect { verdict: asset.verdict_round() }],
+        Status::Encoding | Status::Playable => {
+            asset.generation().map(|it| missing(asset.generation_number(), it)).unwrap_or_default()
+        }
+        Status::Uploading | Status::Ready | Status::Rejected | Status::Failed | Status::Abandoned | Status::Deleted => {
+            Vec::new()
+        }
+    }
+}
+
+fn missing(generation: u32, it: &Generation) -> Vec<Item> {
+    if it.outcome.is_some() {
+        return Vec::new();
+    }
+    let plan = it.plan();
+    let mut chunks: Vec<u32> = (0..plan.chunk_count()).filter(|chunk| !it.has_video(*chunk)).take(CHUNKS).collect();
+    // One order makes all chunks of a source that can't be cut, and is named after the first it was asked for.
+    if plan.cut == Cut::Whole && !chunks.is_empty() && chunks[0] != 0 {
+        chunks.insert(0, 0);
+    }
+    let sound = plan.audio.is_some() && (0..plan.chunk_count()).any(|chunk| !it.has_audio(chunk));
+    let stills = plan.stills.iter().filter(|still| !it.stills.contains_key(&still.name));
+    let video = chunks.into_iter().map(|chunk| Item::Video { generation, chunk });
+    let audio = sound.then_some(Item::Audio { generation, track: 0 });
+    let stills = stills.map(|still| Item::Still { generation, name: still.name.clone() });
+    video.chain(audio).chain(stills).collect()
+}
+
+/// The answer of `explain`. `notes` are those about [`open_items`] that there are.
+pub fn explain(asset: &Asset, notes: &[(Item, LeaseNote)], now: Timestamp) -> Value {
+    let card = Card::of(asset, None);
+    let items = open_items(asset);
+    let work: Vec<Value> = items.iter().filter_map(|item| work(asset, item, notes, now)).collect();
+    let end = deadline(asset);
+    json!({
+        "id": asset.id,
+        "status": asset.status(),
+        "version": asset.version,
+        "sequence": asset.sequence,
+        "since": asset.updated_at,
+        "sentence": sentence(asset, &work),
+        "percent": card.percent,
+        "waits_for": waits_for(asset),
+        "deadline": end.map(|end| json!({ "at": end.at, "slot": end.slot })),
+        "work": work,
+        "reason": card.reason.as_ref().map(crate::card::reason_json),
+        "generation": asset.generation().map(|_| asset.generation_number()),
+        "retries": asset.retries.len(),
+    })
+}
+
+/// One item: what the facts say of it and what a worker noted. A chunk that nobody noted and that never failed is not
+/// news and left out, but for the first.
+fn work(asset: &Asset, item: &Item, notes: &[(Item, LeaseNote)], now: Timestamp) -> Option<Value> {
+    let note = notes.iter().find(|(noted, _)| noted == item).map(|(_, note)| note);
+    let fault = last_fault(asset, item);
+    let first = open_items(asset).first() == Some(item);
+    if note.is_none() && fault.is_none() && !first && matches!(item, Item::Video { .. }) {
+        return None;
+    }
+    let state = match note {
+        None => "queued",
+        Some(LeaseNote { next_try: Some(_), .. }) => "waits_for_retry",
+        Some(LeaseNote { next_try: None, .. }) => "running",
+    };
+    Some(json!({
+        "item": item,
+        "state": state,
+        "holder": note.map(|note| &note.holder),
+        "attempt": note.map(|note| note.attempt),
+        "since": note.map(|note| note.since),
+        "last_seen": note.map(|note| note.updated_at),
+        "last_seen_ms_ago": note.map(|note| now.since(note.updated_at).as_millis() as u64),
+        "progress_percent": note.and_then(|note| note.progress_percent),
+        "last_error": note.and_then(|note| note.last_error.as_ref()),
+        "next_try": note.and_then(|note| note.next_try),
+        "given_up": rounds(asset, item),
+        "last_fault": fault.map(|fault| short::problem(&fault.problem)),
+    }))
+}
+
+fn last_fault<'a>(asset: &'a Asset, item: &Item) -> Option<&'a JobGivenUp> {
+    match item {
+        Item::Inspect { verdict } => {
+            asset.inspect_faults.get(verdict).and_then(|rounds| rounds.values().next_back()).map(|fault| &fault.it)
+        }
+        Item::Video { .. } | Item::Audio { .. } | Item::Still { .. } => {
+            asset.generation()?.standing_fault(item).map(|fault| &fault.it)
+        }
+    }
+}
+
+fn rounds(asset: &Asset, item: &Item) -> u32 {
+    match item {
+        Item::Inspect { verdict } => asset.inspect_faults.get(verdict).map_or(0, |rounds| rounds.len() as u32),
+        Item::Video { .. } | Item::Audio { .. } | Item::Still { .. } => {
+            asset.generation().map_or(0, |generation| generation.rounds(item))
+        }
+    }
+}
+
+/// Who must act next; nothing when nobody must.
+fn waits_for(asset: &Asset) -> Option<&'static str> {
+    match asset.status() {
+        Status::Uploading => Some("client"),
+        Status::Checking => Some("transcoder"),
+        Status::Encoding | Status::Playable => match asset.generation() {
+            None => Some("planner"),
+            Some(generation) if generation.outcome.is_some() => Some("publisher"),
+            Some(generation) if generation.is_complete() => Some("planner"),
+            Some(_) => Some("transcoder"),
+        },
+        Status::Deleted => asset.purged.is_none().then_some("gateway"),
+        Status::Ready | Status::Rejected | Status::Failed | Status::Abandoned => None,
+    }
+}
+
+/// The state in a sentence.
+fn sentence(asset: &Asset, work: &[Value]) -> String {
+    let running = work.iter().filter(|item| item["state"] == "running").count();
+    let workers = match running {
+        0 => "no worker has said that it works on it".to_owned(),
+        1 => "one worker is on it".to_owned(),
+        n => format!("{n} workers are on it"),
+    };
+    match asset.status() {
+        Status::Uploading => "Bytes are coming in; the client must send the rest.".to_owned(),
+        Status::Checking => format!("The source is stored ({}) and is being inspected; {workers}.", size(asset)),
+        Status::Encoding | Status::Playable => match (asset.generation(), waits_for(asset)) {
+            (Some(generation), Some("transcoder")) => format!("{} % are encoded; {workers}.", generation.percent()),
+            (Some(_), Some("publisher")) => "Everything is encoded and waits for its final playlists.".to_owned(),
+            (Some(_), _) => "Everything is encoded; the planner has to state it.".to_owned(),
+            (None, _) => "The source was accepted; the planner has to say what is made of it.".to_owned(),
+        },
+        Status::Ready => "Everything is made and published.".to_owned(),
+        Status::Rejected | Status::Failed | Status::Abandoned => {
+            asset.problem().map(spool_proto::Problem::detail).unwrap_or_default()
+        }
+        Status::Deleted => "The asset was deleted.".to_owned(),
+    }
+}
+
+fn size(asset: &Asset) -> String {
+    match asset.upload.as_ref().map(|end| &end.it) {
+        Some(UploadEnd::Stored(source)) => format!("{} bytes", source.size_bytes),
+        Some(UploadEnd::Abandoned { .. }) | None => "nothing".to_owned(),
+    }
+}

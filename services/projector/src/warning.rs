@@ -1,0 +1,173 @@
+//! Warnings: what people should know about an asset though nothing failed. Derived from facts; sentences when read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use spool_proto::Asset;
+use spool_proto::media::{DynamicRange, SourceFacts};
+
+/// Something people should know. A closed list: names are contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Warning {
+    /// The source has more sound tracks than the one that was taken.
+    AudioStreamsDropped {
+        /// How many were left out.
+        dropped: u32,
+    },
+    /// Surround sound was mixed down to stereo.
+    AudioDownmixed {
+        /// Channels of the source.
+        channels: u32,
+    },
+    /// The source has more pictures than the one that was taken.
+    VideoStreamsDropped {
+        /// How many were left out.
+        dropped: u32,
+    },
+    /// The source has subtitles; they are not taken over.
+    SubtitlesDropped {
+        /// How many.
+        dropped: u32,
+    },
+    /// The picture had a high dynamic range and was mapped to the standard one.
+    ToneMapped {
+        /// `hlg` or `pq`.
+        from: DynamicRange,
+    },
+    /// The picture was interlaced and was made progressive.
+    Deinterlaced,
+    /// Every second frame was left out.
+    FramesHalved,
+    /// The source says where it was recorded. What is published does not.
+    SourceHasLocation,
+    /// The source names the device it was recorded with. What is published does not.
+    SourceHasDevice,
+    /// A newer Spool wrote facts that this one does not know; what is shown may lack them.
+    UnknownFacts {
+        /// How many.
+        facts: u64,
+    },
+}
+
+impl Warning {
+    /// The warning with its sentence.
+    pub fn json(&self) -> Value {
+        let mut value = json!(self);
+        if let Some(object) = value.as_object_mut() {
+            object.insert("detail".to_owned(), json!(self.sentence()));
+        }
+        value
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Warning::AudioStreamsDropped { dropped } => {
+                format!("{} left out.", count(*dropped, "more sound track", "was", "were"))
+            }
+            Warning::AudioDownmixed { channels } => {
+                format!("The sound's {channels} channels were mixed down to stereo.")
+            }
+            Warning::VideoStreamsDropped { dropped } => {
+                format!("{} left out.", count(*dropped, "more video track", "was", "were"))
+            }
+            Warning::SubtitlesDropped { dropped } => {
+                format!("{} left out.", count(*dropped, "subtitle track", "was", "were"))
+            }
+            Warning::ToneMapped { from } => {
+                let from = match from {
+                    DynamicRange::Pq => "PQ",
+                    DynamicRange::Hlg => "HLG",
+                    DynamicRange::Sdr => "standard",
+                };
+                format!("The picture was mapped from {from} to standard dynamic range.")
+            }
+            Warning::Deinterlaced => "The picture was interlaced and was made progressive.".to_owned(),
+            Warning::FramesHalved => {
+                "The source has more than 60 frames a second; every second one was left out.".to_owned()
+            }
+            Warning::SourceHasLocation => {
+                "The original file says where it was recorded; what is published does not.".to_owned()
+            }
+            Warning::SourceHasDevice => {
+                "The original file names the device it was recorded with; what is published does not.".to_owned()
+            }
+            Warning::UnknownFacts { facts } => {
+                format!("{facts} facts of a newer Spool are not understood by this one; update it to see them.")
+            }
+        }
+    }
+}
+
+fn count(number: u32, noun: &str, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {noun} {one}") } else { format!("{number} {noun}s {many}") }
+}
+
+/// The warnings of an asset, in the order of [`Warning`].
+pub fn warnings(asset: &Asset) -> Vec<Warning> {
+    let mut out = asset.source_facts().map(of_source).unwrap_or_default();
+    let halved =
+        asset.generation().and_then(|generation| generation.plan().video).is_some_and(|video| video.keep_every > 1);
+    out.extend(halved.then_some(Warning::FramesHalved));
+    let facts = asset.unknown.len() as u64;
+    out.extend((facts > 0).then_some(Warning::UnknownFacts { facts }));
+    out
+}
+
+fn of_source(facts: &SourceFacts) -> Vec<Warning> {
+    let audio = facts.audio.as_ref();
+    let video = facts.video.as_ref();
+    let more_sound = facts.audio_streams.saturating_sub(u32::from(audio.is_some()));
+    let more_video = facts.video_streams.saturating_sub(u32::from(video.is_some()));
+    let channels = audio.map_or(0, |audio| audio.channels);
+    let range = video.map_or(DynamicRange::Sdr, |video| video.dynamic_range);
+    [
+        (more_sound > 0).then_some(Warning::AudioStreamsDropped { dropped: more_sound }),
+        (channels > 2).then_some(Warning::AudioDownmixed { channels }),
+        (more_video > 0).then_some(Warning::VideoStreamsDropped { dropped: more_video }),
+        (facts.subtitle_streams > 0).then_some(Warning::SubtitlesDropped { dropped: facts.subtitle_streams }),
+        (range != DynamicRange::Sdr).then_some(Warning::ToneMapped { from: range }),
+        video.is_some_and(|video| video.interlaced).then_some(Warning::Deinterlaced),
+        facts.has_location.then_some(Warning::SourceHasLocation),
+        facts.has_device.then_some(Warning::SourceHasDevice),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_proto::testing::{Given, values};
+
+    #[test]
+    fn a_plain_source_warns_of_nothing() {
+        assert_eq!(warnings(&Given::accepted(values::source_facts(4_000)).fold()), []);
+    }
+
+    #[test]
+    fn what_was_left_out_or_changed_is_named_with_its_figures() {
+        let mut facts = values::source_facts(4_000);
+        facts.audio_streams = 3;
+        facts.video_streams = 2;
+        facts.subtitle_streams = 8;
+        facts.has_location = true;
+        facts.video.as_mut().expect("a picture").dynamic_range = DynamicRange::Hlg;
+        facts.audio.as_mut().expect("sound").channels = 6;
+        let warnings = warnings(&Given::accepted(facts).fold());
+        let told: Vec<Value> = warnings.iter().map(Warning::json).collect();
+        let expected = json!([
+            { "code": "audio_streams_dropped", "dropped": 2, "detail": "2 more sound tracks were left out." },
+            { "code": "audio_downmixed", "channels": 6, "detail": "The sound's 6 channels were mixed down to stereo." },
+            { "code": "video_streams_dropped", "dropped": 1, "detail": "1 more video track was left out." },
+            { "code": "subtitles_dropped", "dropped": 8, "detail": "8 subtitle tracks were left out." },
+            { "code": "tone_mapped", "from": "hlg", "detail": "The picture was mapped from HLG to standard dynamic range." },
+            {
+                "code": "source_has_location",
+                "detail": "The original file says where it was recorded; what is published does not.",
+            },
+        ]);
+        assert_eq!(Value::from(told), expected);
+    }
+}
