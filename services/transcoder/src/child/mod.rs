@@ -1,0 +1,48 @@
+//! The media child: everything that touches gstreamer, in a process of its own.
+//!
+//! `run.rs` is its life (sockets, cage, last word), `link.rs` its two sockets, `source.rs` the element that turns ranges
+//! into a stream; each kind of order has a file of its own.
+
+use std::sync::Arc;
+
+use crate::order::{Answer, Failure, Order, Output};
+
+pub mod audio;
+pub mod codecs;
+pub mod decode;
+pub mod demux;
+mod encoder;
+pub mod head;
+pub mod inspect;
+mod link;
+pub mod mp4;
+mod object;
+pub mod picture;
+mod run;
+mod rung;
+pub mod samples;
+pub mod scale;
+pub mod sniff;
+pub mod source;
+pub mod still;
+pub mod streams;
+pub mod timeline;
+pub mod tone;
+pub mod trial;
+pub mod video;
+
+pub use run::main;
+
+/// Serves one order; `ranges` are the source's bytes. In the child this runs inside the cage, in tests anywhere.
+pub fn serve(order: Order, ranges: Arc<dyn source::Ranges>, output: &Arc<dyn Output>) -> Result<Answer, Failure> {
+    match order {
+        Order::Inspect { limits } => inspect::run(&ranges, &limits, output).map(Answer::Inspected),
+        Order::Video { facts, plan, chunks, frame_hashes } => {
+            video::run(&ranges, &facts, &plan, &chunks, frame_hashes, output).map(|()| Answer::Encoded)
+        }
+        Order::Audio { facts, plan, from_chunk } => {
+            audio::run(&ranges, &facts, &plan, from_chunk, output).map(|()| Answer::Encoded)
+        }
+        Order::Still { facts, plan, name } => still::run(&ranges, &facts, &plan, &name, output).map(Answer::Still),
+    }
+}

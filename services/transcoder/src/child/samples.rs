@@ -1,0 +1,193 @@
+//! What the times of a stream's samples say: first, end, rate, and how far frames lie from their keyframes. Pure.
+
+use spool_proto::media::{FrameRate, NS_PER_MS, NS_PER_S};
+
+/// Distances between frames that differ from their median by less than this still count as constant: clocks of
+/// milliseconds and of 600 ticks a second round so.
+const JITTER_NS: u64 = 2 * NS_PER_MS;
+/// The same as a part of the median, in percent: cameras jitter, and the rate is constant for all that.
+const JITTER_PERCENT: u64 = 15;
+/// Rates that a mean is snapped to when it lies within [`SNAP_PER_MILLION`].
+const KNOWN_RATES: [(u32, u32); 17] = [
+    (24000, 1001),
+    (30000, 1001),
+    (60000, 1001),
+    (120_000, 1001),
+    (15000, 1001),
+    (1, 1),
+    (5, 1),
+    (10, 1),
+    (12, 1),
+    (15, 1),
+    (24, 1),
+    (25, 1),
+    (30, 1),
+    (48, 1),
+    (50, 1),
+    (60, 1),
+    (120, 1),
+];
+/// Half the distance between 30000/1001 and 30.
+const SNAP_PER_MILLION: f64 = 500.0;
+
+/// The samples of one stream in stream time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Samples {
+    /// Presentation time in nanoseconds, with whether it is a keyframe; sorted.
+    times: Vec<(u64, bool)>,
+    /// End of the last one.
+    end_ns: u64,
+}
+
+/// What a stream's samples add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Time of the first.
+    pub first_ns: u64,
+    /// End of the last.
+    pub end_ns: u64,
+    /// Number.
+    pub count: u64,
+    /// Rate.
+    pub rate: FrameRate,
+    /// Do distances vary?
+    pub variable: bool,
+    /// Two samples share a time: the times are not all their own.
+    pub doubled: bool,
+}
+
+impl Samples {
+    /// Takes one in. Those without length get the distance to the next, the last one that of its neighbours.
+    pub fn push(&mut self, at_ns: u64, duration_ns: Option<u64>, keyframe: bool) {
+        self.times.push((at_ns, keyframe));
+        self.end_ns = self.end_ns.max(at_ns + duration_ns.unwrap_or(0));
+    }
+
+    /// Number taken in.
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Nothing taken in?
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Cuts what is shown after `stop_ns`.
+    pub fn stop_at(&mut self, stop_ns: u64) {
+        self.times.retain(|(at, _)| *at < stop_ns);
+        self.end_ns = self.end_ns.min(stop_ns);
+    }
+
+    /// Sorts by time of presentation; to be called once before the questions below.
+    pub fn sort(&mut self) {
+        self.times.sort_unstable();
+    }
+
+    /// Is one of the samples at that time, give or take a microsecond?
+    pub fn has(&self, at_ns: u64) -> bool {
+        let next = self.times.partition_point(|(at, _)| *at + 1_000 < at_ns);
+        self.times.get(next).is_some_and(|(at, _)| at.abs_diff(at_ns) <= 1_000)
+    }
+
+    /// First, end, number and rate; none without samples.
+    pub fn summary(&self) -> Option<Summary> {
+        let (first_ns, _) = *self.times.first()?;
+        let (last_ns, _) = *self.times.last()?;
+        let mut gaps: Vec<u64> = self.times.windows(2).map(|w| w[1].0 - w[0].0).collect();
+        gaps.sort_unstable();
+        let median = gaps.get(gaps.len() / 2).copied().unwrap_or(self.end_ns.saturating_sub(first_ns));
+        let jitter = JITTER_NS.max(median * JITTER_PERCENT / 100);
+        let variable = gaps.iter().any(|gap| gap.abs_diff(median) > jitter);
+        // A last sample without length lasts as long as its neighbours.
+        let end_ns = if self.end_ns > last_ns { self.end_ns } else { last_ns + median };
+        let rate = match gaps.len() as u64 {
+            0 => rate_of(1, median),
+            count => rate_of(count, last_ns - first_ns),
+        };
+        Some(Summary {
+            first_ns,
+            end_ns,
+            count: self.times.len() as u64,
+            rate,
+            variable,
+            doubled: gaps.first() == Some(&0),
+        })
+    }
+
+    /// For each `segment_ns` from `zero_ns` on: the greatest distance in ms from a frame in it back to its keyframe.
+    pub fn keyframe_gaps_ms(&self, zero_ns: u64, segment_ns: u64) -> Vec<u32> {
+        let mut gaps: Vec<u32> = Vec::new();
+        let mut keyframe = self.times.first().map_or(0, |(at, _)| *at);
+        for (at, is_key) in &self.times {
+            if *is_key {
+                keyframe = *at;
+            }
+            let segment = (at.saturating_sub(zero_ns) / segment_ns) as usize;
+            if gaps.len() <= segment {
+                gaps.resize(segment + 1, 0);
+            }
+            let gap = u32::try_from((at - keyframe) / NS_PER_MS).unwrap_or(u32::MAX);
+            gaps[segment] = gaps[segment].max(gap);
+        }
+        gaps
+    }
+}
+
+/// `count` frames in `span_ns`, as a rate that is in use where one is near.
+fn rate_of(count: u64, span_ns: u64) -> FrameRate {
+    if span_ns == 0 {
+        return FrameRate { num: 25, den: 1 };
+    }
+    let fps = count as f64 * NS_PER_S as f64 / span_ns as f64;
+    let near = |(num, den): &(u32, u32)| {
+        let known = f64::from(*num) / f64::from(*den);
+        ((fps - known) / known).abs() * 1e6 < SNAP_PER_MILLION
+    };
+    match KNOWN_RATES.iter().find(|rate| near(rate)) {
+        Some((num, den)) => FrameRate { num: *num, den: *den },
+        None => FrameRate { num: (fps * 1000.0).round().clamp(1.0, 1e9) as u32, den: 1000 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(times: impl IntoIterator<Item = u64>) -> Samples {
+        let mut samples = Samples::default();
+        for (i, at) in times.into_iter().enumerate() {
+            samples.push(at, None, i % 10 == 0);
+        }
+        samples.sort();
+        samples
+    }
+
+    #[test]
+    fn a_clock_of_milliseconds_is_a_constant_rate() {
+        let summary = samples((0..300).map(|i| i * 1001 * 1000 / 30 / 1000 * NS_PER_MS)).summary().unwrap();
+        assert_eq!((summary.variable, summary.rate), (false, FrameRate { num: 30000, den: 1001 }));
+    }
+
+    #[test]
+    fn dropped_frames_make_a_variable_rate() {
+        let summary = samples((0..100).filter(|i| i % 7 != 3).map(|i| i * 40 * NS_PER_MS)).summary().unwrap();
+        assert!(summary.variable);
+        assert_eq!(summary.end_ns, 100 * 40 * NS_PER_MS);
+    }
+
+    #[test]
+    fn gaps_to_keyframes_are_told_per_segment() {
+        // 25 fps, a keyframe every 10 frames; the second segment starts in the middle of a group.
+        let gaps = samples((0..50).map(|i| i * 40 * NS_PER_MS)).keyframe_gaps_ms(0, NS_PER_S);
+        assert_eq!(gaps, [360, 360]);
+    }
+
+    #[test]
+    fn one_picture_lasts_as_long_as_it_says() {
+        let mut one = Samples::default();
+        one.push(5, Some(100), true);
+        let summary = one.summary().unwrap();
+        assert_eq!((summary.first_ns, summary.end_ns, summary.count), (5, 105, 1));
+    }
+}

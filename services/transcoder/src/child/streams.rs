@@ -1,0 +1,130 @@
+//! Which streams of a source are worked on, and how a position in the facts finds its stream again.
+//!
+//! A demuxer announces streams in any order and, FLV for one, one after another; `decodebin3` asks again for each new
+//! collection. So the choice never rests on what came first: streams of a kind are ordered by their stream id (each
+//! demuxer writes its track number into it, with leading zeros), and facts name a position in that order.
+
+use gst::prelude::*;
+
+/// The two kinds of streams that Spool works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Picture.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+impl Kind {
+    /// As sentences name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+
+    /// Is that type of stream of this kind?
+    pub fn matches(self, kind: gst::StreamType) -> bool {
+        match self {
+            Self::Video => kind.contains(gst::StreamType::VIDEO),
+            Self::Audio => kind.contains(gst::StreamType::AUDIO),
+        }
+    }
+}
+
+/// What the choice among streams of one kind looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Flagged by the source as the one to show.
+    pub default: bool,
+    /// Pixels of one picture; 0 for sound.
+    pub pixels: u64,
+}
+
+/// Position of the picture to work on: the only default-flagged one, else the largest, the first of equals.
+///
+/// Where every stream is flagged (MP4 tracks are all "enabled" as a rule) the flag says nothing.
+pub fn choose_video(streams: &[Candidate]) -> Option<usize> {
+    if let Some(only) = only_default(streams) {
+        return Some(only);
+    }
+    let largest = streams.iter().map(|s| s.pixels).max()?;
+    streams.iter().position(|s| s.pixels == largest)
+}
+
+/// Position of the sound to work on: the first default-flagged one, else the first.
+pub fn choose_audio(streams: &[Candidate]) -> Option<usize> {
+    streams.iter().position(|s| s.default).or((!streams.is_empty()).then_some(0))
+}
+
+fn only_default(streams: &[Candidate]) -> Option<usize> {
+    let mut flagged = streams.iter().enumerate().filter(|(_, s)| s.default).map(|(i, _)| i);
+    let first = flagged.next()?;
+    flagged.next().is_none().then_some(first)
+}
+
+/// The streams of a kind in the order that positions in the facts count by: ascending stream id.
+pub fn of_kind(collection: &gst::StreamCollection, kind: Kind) -> Vec<gst::Stream> {
+    let mut streams: Vec<gst::Stream> = collection.iter().filter(|s| kind.matches(s.stream_type())).collect();
+    streams.sort_by_key(id_of);
+    streams
+}
+
+/// Stream id of the stream at `position` among those of its kind, if the collection holds it.
+pub fn id_at(collection: &gst::StreamCollection, kind: Kind, position: u32) -> Option<String> {
+    of_kind(collection, kind).get(position as usize).map(id_of)
+}
+
+/// The id of a stream; empty where it has none.
+pub fn id_of(stream: &gst::Stream) -> String {
+    stream.stream_id().map(|id| id.to_string()).unwrap_or_default()
+}
+
+/// Keeps data streams (`meta/…`: phones write positions and faces so) out of a pipeline with `decodebin3`, which takes
+/// no caps of theirs and ends the whole demuxer with "not-negotiated". To be called before the pipeline starts.
+pub fn silence_data(pipeline: &gst::Pipeline) {
+    pipeline.connect_deep_element_added(|_, _, element| {
+        let demuxer = element.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DEMUXER));
+        if !demuxer {
+            return;
+        }
+        element.connect_pad_added(|_, pad| {
+            let data = |caps: gst::Caps| caps.structure(0).is_some_and(|s| s.name().starts_with("meta/"));
+            if !pad.current_caps().is_some_and(data) {
+                return;
+            }
+            // On a source pad, where dropping is clean; stream start, segment and end go through.
+            pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+                match info.event().map(|event| event.type_()) {
+                    Some(gst::EventType::Caps) | None => gst::PadProbeReturn::Drop,
+                    Some(_) => gst::PadProbeReturn::Ok,
+                }
+            });
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(default: bool, pixels: u64) -> Candidate {
+        Candidate { default, pixels }
+    }
+
+    #[test]
+    fn a_single_flag_beats_size_and_many_flags_say_nothing() {
+        assert_eq!(choose_video(&[candidate(true, 1), candidate(false, 9)]), Some(0));
+        assert_eq!(choose_video(&[candidate(true, 1), candidate(true, 9), candidate(true, 9)]), Some(1));
+        assert_eq!(choose_video(&[candidate(false, 1), candidate(false, 9)]), Some(1));
+        assert_eq!(choose_video(&[]), None);
+    }
+
+    #[test]
+    fn sound_is_the_default_one_else_the_first() {
+        assert_eq!(choose_audio(&[candidate(false, 0), candidate(true, 0)]), Some(1));
+        assert_eq!(choose_audio(&[candidate(false, 0), candidate(false, 0)]), Some(0));
+        assert_eq!(choose_audio(&[]), None);
+    }
+}

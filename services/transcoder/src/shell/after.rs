@@ -1,0 +1,131 @@
+//! What a failed attempt leads to: another attempt, or a fact. Pure.
+//!
+//! A failure of the source is final at once. A crash, a stall or a limit of the child may have been bad luck once (a
+//! neighbour ate the machine), so it gets one more attempt; the second time it is the source's fault. A failure of ours
+//! (store, log, a plugin that is missing) is retried with growing pauses until the deliveries are used up.
+
+use std::time::Duration;
+
+use spool_proto::event::Problem;
+use spool_proto::problem::Code;
+
+use crate::order::{Failure, FailureCode};
+
+/// Deliveries in which a child may crash, stall or hit a limit on one source; the last of them is final.
+pub const CHILD_ATTEMPTS: u64 = 2;
+/// Pause before the second attempt after a crash or stall.
+pub const CHILD_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Pause before the next attempt after a failure of ours, times the attempt's number.
+pub const SYSTEM_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Longest of those pauses.
+pub const SYSTEM_RETRY_LIMIT: Duration = Duration::from_secs(60);
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum After {
+    /// Another delivery, later.
+    Retry {
+        /// How much later.
+        after: Duration,
+    },
+    /// The source is at fault: rejected, or given up while encoding.
+    Source(Problem),
+    /// We are at fault and the deliveries are used up.
+    System(Problem),
+}
+
+/// What follows the failure of delivery number `attempt` (from 1), `last` if no further one will come.
+pub fn after(failure: &Failure, attempt: u64, last: bool) -> After {
+    match failure.code {
+        FailureCode::SourceEmpty
+        | FailureCode::SourceNotMedia
+        | FailureCode::SourceStillImage
+        | FailureCode::SourceContainerUnsupported
+        | FailureCode::SourceCodecUnsupported
+        | FailureCode::SourceNoStreams
+        | FailureCode::SourceIndexMissing
+        | FailureCode::SourceNoSamples
+        | FailureCode::SourceCorrupt
+        | FailureCode::SourceDamaged
+        | FailureCode::SourcePictureTooLarge
+        | FailureCode::SourceTooLong
+        | FailureCode::SourceEncrypted
+        | FailureCode::SourceUndecodable => After::Source(problem(failure, attempt)),
+        FailureCode::ChildCrashed
+        | FailureCode::ChildStalled
+        | FailureCode::ChildMemory
+        | FailureCode::ChildCpu => {
+            if attempt < CHILD_ATTEMPTS && !last {
+                return After::Retry { after: CHILD_RETRY_AFTER };
+            }
+            After::Source(problem(failure, attempt))
+        }
+        FailureCode::SourceUnreadable | FailureCode::CageUnavailable | FailureCode::ChildFailed => {
+            if last {
+                return After::System(problem(failure, attempt));
+            }
+            let pause = SYSTEM_RETRY_AFTER.saturating_mul(u32::try_from(attempt).unwrap_or(u32::MAX));
+            After::Retry { after: pause.min(SYSTEM_RETRY_LIMIT) }
+        }
+    }
+}
+
+/// The contract's code of a failure. Ours have one code outside: the detail is for the operator's log.
+pub fn code(failure: FailureCode) -> Code {
+    match failure {
+        FailureCode::SourceEmpty => Code::SourceEmpty,
+        FailureCode::SourceNotMedia => Code::SourceNotMedia,
+        FailureCode::SourceStillImage => Code::SourceStillImage,
+        FailureCode::SourceContainerUnsupported => Code::SourceContainerUnsupported,
+        FailureCode::SourceCodecUnsupported => Code::SourceCodecUnsupported,
+        FailureCode::SourceNoStreams => Code::SourceNoStreams,
+        FailureCode::SourceIndexMissing => Code::SourceIndexMissing,
+        FailureCode::SourceNoSamples => Code::SourceNoSamples,
+        FailureCode::SourceCorrupt => Code::SourceCorrupt,
+        FailureCode::SourceDamaged => Code::SourceDamaged,
+        FailureCode::SourcePictureTooLarge => Code::SourcePictureTooLarge,
+        FailureCode::SourceTooLong => Code::SourceTooLong,
+        FailureCode::SourceEncrypted => Code::SourceEncrypted,
+        FailureCode::SourceUndecodable => Code::SourceUndecodable,
+        FailureCode::ChildCrashed => Code::ChildCrashed,
+        FailureCode::ChildStalled => Code::ChildStalled,
+        FailureCode::ChildMemory => Code::ChildMemory,
+        FailureCode::ChildCpu => Code::ChildCpu,
+        FailureCode::SourceUnreadable => Code::StoreUnavailable,
+        FailureCode::CageUnavailable | FailureCode::ChildFailed => Code::Internal,
+    }
+}
+
+fn problem(failure: &Failure, attempt: u64) -> Problem {
+    let mut params = failure.params.clone();
+    params.insert("attempts".to_owned(), attempt.to_string());
+    Problem { code: code(failure.code), params }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_source_is_final_at_once() {
+        let failure = Failure::new(FailureCode::SourceNotMedia, "typefind").with("found", "a text");
+        assert!(matches!(after(&failure, 1, false), After::Source(problem) if problem.code == Code::SourceNotMedia));
+    }
+
+    #[test]
+    fn a_crash_gets_exactly_one_more_attempt() {
+        let failure = Failure::new(FailureCode::ChildCrashed, "signal 11");
+        assert_eq!(after(&failure, 1, false), After::Retry { after: CHILD_RETRY_AFTER });
+        let After::Source(problem) = after(&failure, 2, false) else { panic!("final") };
+        assert_eq!(problem.params["attempts"], "2");
+    }
+
+    #[test]
+    fn a_failure_of_ours_never_rejects_a_source() {
+        let failure = Failure::own("no such element: x264enc");
+        for attempt in 1..=5 {
+            assert!(!matches!(after(&failure, attempt, attempt == 5), After::Source(_)));
+        }
+        assert!(matches!(after(&failure, 5, true), After::System(_)));
+    }
+}

@@ -1,0 +1,213 @@
+//! The parent of the media children: takes orders from the log, gives them to a child, stores what comes out, states it.
+//!
+//! Reading order: [`start`] (what an order asks for), `work` (one attempt), `receive` (objects as they come), [`after`]
+//! (what a failure leads to).
+
+pub mod after;
+mod receive;
+mod source;
+pub mod start;
+mod toolchain;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use spool_kit::clock::Clock;
+use spool_kit::ids::Ids;
+use spool_kit::stop::Stop;
+use spool_kit::store::Store;
+use spool_kit::units::{Bytes, Span};
+use spool_nats::{Bucket, ConsumerError, ConsumerName, Durable, Kv, KvError, Log, StepError, Wait};
+use spool_proto::lease::LeaseNote;
+use spool_proto::subject::Lane;
+use tokio::task::JoinSet;
+
+use crate::attempt::{ChildConfig, LaunchError, Launcher};
+use crate::cage::{CageMode, Limits};
+use crate::order::InspectLimits;
+
+/// How long an idle worker waits on the most urgent lane before it asks the others again.
+const IDLE_WAIT: Duration = Duration::from_millis(250);
+/// Pause after the log could not be asked.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// Is the child caged?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Cage {
+    /// Yes; a kernel that can't do it is an error.
+    #[default]
+    Enforce,
+    /// No. Media is hostile: only for machines whose kernel can't cage, and where that risk is taken.
+    Off,
+}
+
+/// Settings of the transcoder.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Children that run at the same time.
+    pub workers: usize,
+    /// Is the child caged?
+    pub cage: Cage,
+    /// Memory of one child.
+    pub child_memory: Bytes,
+    /// Processor time of one child.
+    pub child_cpu: Span,
+    /// How long a child may be without any progress.
+    pub child_stall: Span,
+    /// Greatest side of a picture that is taken, in pixels.
+    pub max_picture_side: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            cage: Cage::Enforce,
+            child_memory: Bytes::mib(3072),
+            child_cpu: Span::secs(6 * 3600),
+            child_stall: Span(crate::attempt::STALL),
+            max_picture_side: InspectLimits::default().max_side_px,
+        }
+    }
+}
+
+/// What the transcoder stands on.
+#[derive(Clone)]
+pub struct Deps {
+    /// The log, as the user `transcoder`.
+    pub log: Log,
+    /// Where sources lie and renditions go.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Attempt tokens.
+    pub ids: Ids,
+    /// Name of this process for `explain`: host and process id.
+    pub holder: String,
+    /// Command line that starts a child, up to the hidden subcommand.
+    pub child: Vec<std::ffi::OsString>,
+    /// Directory for the plugin registry.
+    pub registry_dir: std::path::PathBuf,
+}
+
+/// Why the transcoder could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// Children can't be started here.
+    #[error("prepare media children")]
+    Launch(#[source] LaunchError),
+    /// The plugins' files can't be looked at.
+    #[error("name the toolchain")]
+    Toolchain(#[source] std::io::Error),
+    /// A consumer is missing.
+    #[error("find the consumer of lane {lane}")]
+    Consumer {
+        /// Which.
+        lane: &'static str,
+        /// Why.
+        #[source]
+        source: ConsumerError,
+    },
+    /// The bucket of leases is missing.
+    #[error("open the bucket of leases")]
+    Leases(#[source] KvError),
+}
+
+/// The role.
+pub struct Transcoder {
+    lanes: Vec<Durable>,
+    workers: usize,
+    worker: Arc<work::Worker>,
+}
+
+impl Transcoder {
+    /// Sets it up: probes the cage, builds the plugin registry, finds its consumers.
+    ///
+    /// # Errors
+    /// When one of these is not to be had.
+    pub async fn new(config: Config, deps: Deps) -> Result<Self, NewError> {
+        let child = ChildConfig {
+            command: deps.child.clone(),
+            registry_dir: deps.registry_dir.clone(),
+            cage: match config.cage {
+                Cage::Enforce => CageMode::Enforce,
+                Cage::Off => CageMode::Off,
+            },
+            library_dirs: Vec::new(),
+            limits: Limits {
+                memory_bytes: config.child_memory.0,
+                cpu_s: config.child_cpu.0.as_secs(),
+                ..Limits::default()
+            },
+            stall: config.child_stall.0,
+        };
+        let launcher = tokio::task::spawn_blocking(move || Launcher::new(child)).await;
+        let launcher = launcher.map_err(|err| std::io::Error::other(err)).map_err(LaunchError::Thread);
+        let launcher = launcher.and_then(|launcher| launcher).map_err(NewError::Launch)?;
+        let toolchain = toolchain::name(&deps.registry_dir).map_err(NewError::Toolchain)?;
+        tracing::info!(toolchain, "media children are ready");
+        let mut lanes = Vec::new();
+        for lane in Lane::ALL {
+            let consumer = deps.log.consumer(ConsumerName::Lane(lane)).await;
+            lanes.push(consumer.map_err(|source| NewError::Consumer { lane: lane.name(), source })?);
+        }
+        let leases: Kv<LeaseNote> = deps.log.kv(Bucket::Leases).await.map_err(NewError::Leases)?;
+        let limits = InspectLimits { max_side_px: config.max_picture_side, ..InspectLimits::default() };
+        let worker = Arc::new(work::Worker { deps, launcher, leases, limits, toolchain });
+        Ok(Self { lanes, workers: config.workers.max(1), worker })
+    }
+
+    /// Takes at most one order, from the most urgent lane that has one, and works on it to its end. False when there was
+    /// none.
+    ///
+    /// # Errors
+    /// When the log can't be asked.
+    pub async fn step(&self) -> Result<bool, StepError> {
+        self.take(Wait::No).await
+    }
+
+    async fn take(&self, idle: Wait) -> Result<bool, StepError> {
+        for lane in &self.lanes {
+            if self.take_from(lane, Wait::No).await? {
+                return Ok(true);
+            }
+        }
+        match idle {
+            Wait::No => Ok(false),
+            Wait::Upto(_) => self.take_from(&self.lanes[0], idle).await,
+        }
+    }
+
+    async fn take_from(&self, lane: &Durable, wait: Wait) -> Result<bool, StepError> {
+        let handled = lane.step(1, wait, |delivery| Arc::clone(&self.worker).handle(delivery)).await?;
+        Ok(handled > 0)
+    }
+
+    /// Works until stopped: first lets running children finish, then cuts them.
+    pub async fn run(self, stop: Stop) {
+        let this = Arc::new(self);
+        let mut workers = JoinSet::new();
+        for number in 0..this.workers {
+            let (this, stop) = (Arc::clone(&this), stop.clone());
+            workers.spawn(async move { this.work(number, &stop).await });
+        }
+        tokio::select! {
+            () = async { while workers.join_next().await.is_some() {} } => {}
+            // Dropping the set drops the attempts, and dropping an attempt kills its child. The orders come again.
+            () = stop.cutting() => workers.abort_all(),
+        }
+    }
+
+    async fn work(&self, number: usize, stop: &Stop) {
+        while !stop.is_finishing() {
+            if let Err(error) = self.take(Wait::Upto(IDLE_WAIT)).await {
+                tracing::warn!(worker = number, error = &error as &dyn std::error::Error, "could not ask for orders");
+                stop.pause(AFTER_ERROR).await;
+            }
+        }
+    }
+}

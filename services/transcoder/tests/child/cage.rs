@@ -1,0 +1,226 @@
+//! The cage and the ends of a child, each tried for real.
+
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal};
+use spool_proto::media::{Cut, NS_PER_S, Plan, StillPlan};
+use spool_transcoder::attempt::{Delivery, SourceBytes};
+use spool_transcoder::order::{Answer, FailureCode, InspectLimits, Order};
+use tokio::sync::mpsc;
+
+use crate::support::{Nest, Source, clip};
+
+const GIVE_UP: Duration = Duration::from_secs(30);
+
+fn inspect() -> Order {
+    Order::Inspect { limits: InspectLimits::default() }
+}
+
+/// Children whose registry lies in `dir`: what tells those of one test from those of another.
+fn children(dir: &Path) -> Vec<u32> {
+    let marks = |pid: u32| {
+        let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let has = |data: Vec<u8>, text: &[u8]| data.windows(text.len()).any(|w| w == text);
+        has(read("cmdline"), b"\0serve\0") && has(read("environ"), dir.as_os_str().as_encoded_bytes())
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| marks(*pid)).collect()
+}
+
+/// Polls until it holds.
+async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(started.elapsed() < GIVE_UP, "gave up waiting for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Does something to the child at its first read, then answers, or never.
+struct Trap {
+    dir: PathBuf,
+    signal: Option<Signal>,
+    answers: bool,
+}
+
+impl SourceBytes for Trap {
+    fn size_bytes(&self) -> u64 {
+        100_000
+    }
+
+    fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send + '_>> {
+        Box::pin(async move {
+            if let Some(signal) = self.signal {
+                for pid in children(&self.dir) {
+                    rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+                }
+            }
+            if !self.answers {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![0; (range.end - range.start) as usize].into())
+        })
+    }
+}
+
+fn trap(nest: &Nest, signal: Option<Signal>, answers: bool) -> Arc<dyn SourceBytes> {
+    Arc::new(Trap { dir: nest.dir.path().canonicalize().unwrap(), signal, answers })
+}
+
+#[test]
+fn a_caged_process_can_do_nothing_but_think() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_spool-child")).arg("probe").arg(dir.path()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    for line in said.lines().skip(1) {
+        let (what, result) = line.split_once(": ").unwrap();
+        let expected = if matches!(what, "thread" | "registry") { "allowed" } else { "denied" };
+        assert_eq!(result, expected, "{what}\n{said}");
+    }
+    assert!(said.lines().count() == 15, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_says_what_kept_it_in() {
+    let nest = Nest::new(|_| {});
+    let (finished, _) = nest.run(inspect(), Source::memory(b"words\n".to_vec())).await;
+    let cage = finished.cage.unwrap();
+    assert!(cage.seccomp && cage.landlock.ends_with("enforced"), "{cage:?}");
+    assert!(finished.usage.peak_bytes > 0 && finished.usage.wall > Duration::ZERO, "{:?}", finished.usage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_holds_no_file_of_the_source_and_dies_when_nobody_waits_for_it() {
+    let nest = Nest::new(|_| {});
+    let dir = nest.dir.path().canonicalize().unwrap();
+    let source = trap(&nest, None, false);
+    let (out, _deliveries) = mpsc::channel(1);
+    {
+        let run = nest.launcher.run(inspect(), source, out);
+        tokio::pin!(run);
+        let pid = tokio::select! {
+            ended = &mut run => panic!("ended: {:?}", ended.map(|f| f.answer)),
+            pid = until("the child", || {
+                let pid = *children(&dir).first()?;
+                // Caged children have told their parent so; before that the descriptors are still being moved.
+                (descriptors(pid).iter().filter(|d| d.starts_with("socket:")).count() >= 2).then_some(pid)
+            }) => pid,
+        };
+        for open in descriptors(pid) {
+            let known = ["socket:", "pipe:", "anon_inode:", "/dev/null"].iter().any(|kind| open.starts_with(kind));
+            assert!(known, "the child holds {open}");
+        }
+    }
+    until("the end of the child", || children(&dir).is_empty().then_some(())).await;
+}
+
+fn descriptors(pid: u32) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return vec![] };
+    entries.filter_map(|e| Some(std::fs::read_link(e.ok()?.path()).ok()?.display().to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_does_not_outlive_its_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap();
+    let mut parent =
+        Command::new(env!("CARGO_BIN_EXE_spool-child")).arg("hold").arg(&path).stdin(Stdio::null()).spawn().unwrap();
+    until("the child", || (!children(&path).is_empty()).then_some(())).await;
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    until("the end of the child", || children(&path).is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_a_stall_and_a_limit_of_memory_have_their_codes() {
+    let nest = Nest::new(|config| config.stall = Duration::from_secs(1));
+    let cases = [(Signal::SEGV, FailureCode::ChildCrashed), (Signal::STOP, FailureCode::ChildStalled)];
+    for (signal, code) in cases {
+        let (finished, _) = nest.run(inspect(), trap(&nest, Some(signal), true)).await;
+        let Answer::Failed(failure) = finished.answer else { panic!("{:?}", finished.answer) };
+        assert_eq!(failure.code, code, "{failure}");
+    }
+    let small = Nest::new(|config| config.limits.memory_bytes = 1 << 20);
+    let (finished, _) = small.run(inspect(), trap(&small, None, false)).await;
+    let Answer::Failed(failure) = finished.answer else { panic!("{:?}", finished.answer) };
+    assert_eq!(failure.code, FailureCode::ChildMemory, "{failure}");
+    let path = small.dir.path().canonicalize().unwrap();
+    assert!(children(&path).is_empty(), "it was reaped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_is_no_stall() {
+    struct Slow(Bytes);
+    impl SourceBytes for Slow {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+        fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send + '_>> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                Ok(self.0.slice(range.start as usize..range.end as usize))
+            })
+        }
+    }
+    let nest = Nest::new(|config| config.stall = Duration::from_secs(1));
+    let (finished, _) = nest.run(inspect(), Arc::new(Slow(b"words\n".repeat(9).into()))).await;
+    let Answer::Failed(failure) = finished.answer else { panic!("{:?}", finished.answer) };
+    assert_eq!(failure.code, FailureCode::SourceNotMedia);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_still_is_a_jpeg_of_the_planned_size_and_costs_are_limited() {
+    let nest = Nest::new(|_| {});
+    let path = clip(
+        nest.dir.path(),
+        "one-keyframe.mp4",
+        "-f lavfi -i testsrc2=s=1280x720:d=24 -c:v libx264 -preset ultrafast -g 9999",
+    );
+    let facts = nest.inspect(Source::file(&path)).await.unwrap();
+    let plan = Plan {
+        zero_ns: facts.zero_ns,
+        end_ns: facts.end_ns,
+        segment_ns: 4 * NS_PER_S,
+        chunks: vec![6],
+        cut: Cut::Exact,
+        video: None,
+        rungs: vec![],
+        audio: None,
+        stills: vec![StillPlan { name: "poster".to_owned(), at_ns: 23 * NS_PER_S, width: 640, height: 360 }],
+        taken_over: vec![],
+    };
+    let order = Order::Still { facts, plan, name: "poster".to_owned() };
+    let (finished, deliveries) = nest.run(order.clone(), Source::file(&path)).await;
+    let Answer::Still(made) = finished.answer else { panic!("{:?} {}", finished.answer, finished.said) };
+    let jpeg: Vec<u8> = deliveries
+        .into_iter()
+        .flat_map(|delivery| match delivery {
+            Delivery::Bytes { data, .. } => data.to_vec(),
+            Delivery::ObjectDone { .. } | Delivery::Progress { .. } | Delivery::FrameHash { .. } => vec![],
+        })
+        .collect();
+    assert_eq!((made.length, made.width, made.height), (jpeg.len() as u64, 640, 360));
+    assert!(jpeg.starts_with(b"\xff\xd8\xff"));
+    let took = finished.usage.cpu;
+    println!("still: {took:?} of processor time, {} MB", finished.usage.peak_bytes >> 20);
+
+    let short = Nest::new(|config| config.limits.cpu_s = 1);
+    let (finished, _) = short.run(order, Source::file(&path)).await;
+    // The decode of 23 s from the only keyframe takes more than a second of this limit, or it was a quick machine.
+    if took > Duration::from_secs(2) {
+        let Answer::Failed(failure) = finished.answer else { panic!("{:?}", finished.answer) };
+        assert_eq!(failure.code, FailureCode::ChildCpu, "{failure}");
+    }
+}

@@ -1,0 +1,104 @@
+//! The sound against ffmpeg: where it lies, how long it is, how its chunks join.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::*;
+
+const FLASH: &str = "color=black:s=320x180:r=25:d=9,drawbox=c=white:t=fill:enable=between(mod(t\\,2)\\,1\\,1.1)";
+const BEEP: &str = "aevalsrc=if(between(mod(t\\,2)\\,1\\,1.1)\\,0.6*sin(2000*PI*t)\\,0):s=44100:d=9";
+
+fn flash_and_beep(dir: &Path, name: &str, codecs: &str) -> PathBuf {
+    clip(dir, name, &format!("-f lavfi -i {FLASH} -f lavfi -i {BEEP} {codecs}"))
+}
+
+#[test]
+fn sound_and_picture_stay_together() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, codecs) in [
+        ("aac.mp4", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac"),
+        ("opus.mkv", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a libopus"),
+        ("mp3.mov", "-c:v mpeg4 -q:v 3 -c:a libmp3lame"),
+        ("pcm.mov", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a pcm_s16le -ac 4"),
+        ("ts.ts", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac"),
+    ] {
+        let path = flash_and_beep(dir.path(), name, codecs);
+        let facts = facts(&path);
+        let plan = plan(&facts, &[180], None);
+        let picture = encode_whole(&path, &facts, &plan).write(dir.path(), "v180");
+        let sound = encode_audio(&path, &facts, &plan, 0).unwrap().write(dir.path(), "a0");
+        assert_eq!(complaints(&sound), "", "{name}");
+        let (flashes, beeps) = (flashes_ms(&picture), beeps_ms(&sound));
+        let (source_flashes, source_beeps) = (flashes_ms(&path), beeps_ms(&path));
+        assert_eq!((flashes.len(), beeps.len()), (4, 4), "{name}: {flashes:?} {beeps:?}");
+        for i in 0..4 {
+            let off = (flashes[i] - beeps[i]) - (source_flashes[i] - source_beeps[i]);
+            println!("{name}: sound against picture off by {off:.1} ms");
+            assert!(off.abs() <= 40.0, "{name}: flash at {} and beep at {}, off by {off}", flashes[i], beeps[i]);
+        }
+    }
+}
+
+#[test]
+fn chunks_of_sound_are_cut_from_one_track_and_later_ones_alone_have_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = clip(dir.path(), "tone.mkv", "-f lavfi -i sine=frequency=440:sample_rate=48000:duration=17 -c:a flac");
+    let facts = facts(&path);
+    let plan = plan(&facts, &[], Some(&[1, 2, 1, 1]));
+    let kept = encode_audio(&path, &facts, &plan, 0).unwrap();
+    let later = encode_audio(&path, &facts, &plan, 2).unwrap();
+    let all = kept.objects.lock().unwrap();
+    let some = later.objects.lock().unwrap();
+    assert_eq!((all.len(), some.len()), (4, 2));
+    assert!(some.iter().all(|(key, object)| all[key] == *object));
+    drop(all);
+
+    let made = kept.made("a0");
+    let starts: Vec<u64> = made.iter().map(|m| m.start_ticks).collect();
+    assert_eq!(starts, [0, 189 * 1024, 564 * 1024, 751 * 1024]);
+    let frames: u64 = made.iter().map(|m| m.samples).sum();
+    let planned = facts.duration_ns() * 48 / 1_000_000;
+    assert!((frames - 1).abs_diff(planned.div_ceil(1024)) <= 1, "{frames} frames for {planned} samples");
+
+    // A pure tone: no seam means every sample follows the sine of its neighbours.
+    let out = kept.write(dir.path(), "a0");
+    let samples = samples(&out);
+    assert!((samples.len() as u64).abs_diff(planned) <= 1024, "{}", samples.len());
+    let turn = 2.0 * (2.0 * std::f32::consts::PI * 440.0 / 48_000.0).cos();
+    let body = &samples[4800..16 * 48_000];
+    let worst = body.windows(3).map(|w| (w[2] - turn * w[1] + w[0]).abs()).fold(0.0, f32::max);
+    assert!(worst < 0.01, "a seam of {worst}");
+}
+
+#[test]
+fn late_short_and_broken_off_sound_is_silence_to_the_end_of_the_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=9";
+    let sound = "-itsoffset 2.5 -f lavfi -i sine=frequency=440:duration=3";
+    let path = clip(dir.path(), "late.mkv", &format!("{picture} {sound} -c:v libx264 -preset veryfast -c:a flac"));
+    let facts = facts(&path);
+    let plan = plan(&facts, &[], None);
+    let kept = encode_audio(&path, &facts, &plan, 0).unwrap();
+    let samples = samples(&kept.write(dir.path(), "a0"));
+    assert!((samples.len() as i64 - 9 * 48_000).abs() <= 1024, "{}", samples.len());
+    let loud = |from_ms: usize, to_ms: usize| samples[from_ms * 48..to_ms * 48].iter().any(|s| s.abs() > 0.02);
+    assert!(!loud(0, 2480) && loud(2490, 2530) && loud(5400, 5490) && !loud(5530, 8900));
+}
+
+#[test]
+fn five_channels_are_mixed_down_and_none_is_lost_or_turned_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for channel in 0..5 {
+        let pan = (0..6).map(|c| format!("c{c}={}*c0", u32::from(c == if channel == 3 { 4 } else { channel })));
+        let pan = pan.collect::<Vec<_>>().join("|");
+        let path = clip(
+            dir.path(),
+            "five.mkv",
+            &format!("-f lavfi -i sine=frequency=440:duration=1 -af pan=5.1|{pan} -c:a flac"),
+        );
+        let facts = facts(&path);
+        let plan = plan(&facts, &[], None);
+        let kept = encode_audio(&path, &facts, &plan, 0).unwrap();
+        let loudest = samples(&kept.write(dir.path(), "a0")).iter().fold(0.0f32, |m, s| m.max(s.abs()));
+        assert!(loudest > 0.005, "channel {channel}: {loudest}");
+    }
+}
