@@ -1,0 +1,303 @@
+//! Start-up and end of a process that runs roles, the same for all of them and for both ways to run:
+//! configuration → telemetry → bind → NATS → store → roles → ready → run → drain → stop.
+//!
+//! Only this module installs a subscriber or a signal handler. What is opened here is closed here, in the opposite order.
+
+mod door;
+mod http;
+mod lock;
+mod roles;
+mod signals;
+pub(crate) mod telemetry;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use spool_kit::{Clock, Ids, Stop, Store, StoreConfig};
+use spool_nats::server::{ADMIN, Server, ServerConfig, find_server};
+use spool_nats::streams::Shape;
+use spool_nats::{Log, Target, provision};
+use spool_proto::Role;
+use tokio::net::TcpListener;
+
+use crate::cli::{Run, Up};
+use crate::client::Out;
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure};
+
+use self::door::Door;
+use self::lock::Lock;
+use self::roles::Running;
+use self::signals::Signals;
+
+/// How often a process that starts looks whether it is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long what was cut may take to go away before it is dropped where it stands.
+const CUT_LIMIT: Duration = Duration::from_secs(5);
+
+/// `spool up`: every role, a NATS and a store of its own.
+pub(crate) async fn up(out: Out, options: &Up) -> Result<(), Failure> {
+    let mut config = config::load(options.config.as_deref())?;
+    if let Some(url) = &config.nats.url {
+        let sentence = format!("nats.url is {url}, but `spool up` starts a NATS of its own; use `spool run` with that one");
+        return Err(Failure::new(Exit::Config, sentence));
+    }
+    config.data = options.data.clone().unwrap_or(config.data);
+    config.listen = options.listen.unwrap_or(config.listen);
+    let data = make_directory(&config.data)?;
+    config.data.clone_from(&data);
+    config.store.get_or_insert_with(|| StoreConfig::directory(data.join("objects")));
+    let binary = find_server(options.nats_server.as_deref())
+        .map_err(|error| Failure::from_error(Exit::Config, "`spool up` needs a nats-server", error))?;
+    let lock = Lock::take(&data)?;
+    let roles = built_in().collect::<Vec<_>>();
+    run_roles(out, config, &roles, Some(Embedded { binary, directory: data.join("nats") }), Some(lock)).await
+}
+
+/// `spool run ROLE…`: some roles against what is there.
+pub(crate) async fn run(out: Out, options: &Run) -> Result<(), Failure> {
+    let mut config = config::load(options.config.as_deref())?;
+    config.listen = options.listen.unwrap_or(config.listen);
+    if let Some(role) = options.roles.iter().find(|role| !built_in().any(|built| built == **role)) {
+        let sentence = format!("this spool was built without the {role}; build it with `--features {role}`");
+        return Err(Failure::new(Exit::Config, sentence));
+    }
+    let roles: Vec<Role> = Role::ALL.into_iter().filter(|role| options.roles.contains(role)).collect();
+    // The roles that keep something on this machine need a directory nobody else uses.
+    let keeps = roles.iter().any(|role| matches!(role, Role::Projector | Role::Transcoder));
+    let lock = if keeps {
+        config.data = make_directory(&config.data)?;
+        Some(Lock::take(&config.data)?)
+    } else {
+        None
+    };
+    if config.store.is_none() {
+        let sentence = "the section store is missing: [store.dir] with a path, or [store.s3]; only `spool up` has a default";
+        return Err(Failure::new(Exit::Config, sentence));
+    }
+    run_roles(out, config, &roles, None, lock).await
+}
+
+/// The roles that this build holds, in the order they start.
+fn built_in() -> impl Iterator<Item = Role> {
+    Role::ALL.into_iter().filter(|role| *role != Role::Transcoder || cfg!(feature = "transcoder"))
+}
+
+fn make_directory(path: &Path) -> Result<PathBuf, Failure> {
+    let about = |error| Failure::from_error(Exit::Config, format!("use the data directory {}", path.display()), error);
+    std::fs::create_dir_all(path).map_err(about)?;
+    path.canonicalize().map_err(about)
+}
+
+/// The nats-server to start.
+struct Embedded {
+    binary: PathBuf,
+    directory: PathBuf,
+}
+
+/// The one start-up function of all roles.
+async fn run_roles(
+    out: Out,
+    config: Config,
+    roles: &[Role],
+    embedded: Option<Embedded>,
+    lock: Option<Lock>,
+) -> Result<(), Failure> {
+    telemetry::install(&config.log)?;
+    let mut signals = Signals::install()?;
+    let (listener, address) = bind(&config).await?;
+    if let Some(lock) = &lock {
+        lock.note(address);
+    }
+    let stop = Stop::new();
+    let door = Arc::new(Door::new(Ids::random()));
+    let front = tokio::spawn(door::serve(listener, Arc::clone(&door), config.http.clone(), stop.clone()));
+    tracing::info!(%address, roles = ?roles.iter().map(|r| r.name()).collect::<Vec<_>>(), pid = std::process::id(), "starting");
+
+    let started = tokio::select! {
+        started = start(&config, roles, embedded) => started,
+        // Nothing runs yet, so there is nothing to finish.
+        () = signals.next() => Err(Failure::new(Exit::Cut, "stopped while starting")),
+    };
+    let (mut server, result) = match started {
+        Err(failure) => (None, Err(failure)),
+        Ok((server, deps)) => match Running::begin(&config, roles, deps, &stop).await {
+            Err(failure) => (server, Err(failure)),
+            Ok(running) => {
+                door.open(http::routes(&config, roles, &running, &stop));
+                let address = format!("http://{address}");
+                let result = attend(out, &address, &config, roles, running, server.as_ref(), &stop, &mut signals).await;
+                (server, result)
+            }
+        },
+    };
+    stop.cut();
+    if let Err(error) = front.await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the listener broke");
+    }
+    // The last connections go before the server does, so that none tries to come back.
+    drop(door);
+    if let Some(server) = server.take() {
+        server.stop().await;
+    }
+    drop(lock);
+    match &result {
+        Ok(()) => tracing::info!("stopped"),
+        Err(failure) => tracing::error!(exit = failure.exit.number(), because = ?failure.chain(), "stopped"),
+    }
+    result
+}
+
+async fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), Failure> {
+    config.may_listen(config.listen)?;
+    let about = |error| Failure::from_error(Exit::Config, format!("listen at {}", config.listen), error);
+    let listener = TcpListener::bind(config.listen).await.map_err(about)?;
+    let address = listener.local_addr().map_err(about)?;
+    Ok((listener, address))
+}
+
+/// What the roles stand on: a connection each, the store, time and ids.
+struct Deps {
+    logs: Vec<(Role, Log)>,
+    store: Store,
+    clock: Clock,
+    ids: Ids,
+}
+
+async fn start(config: &Config, roles: &[Role], embedded: Option<Embedded>) -> Result<(Option<Server>, Deps), Failure> {
+    let server = match embedded {
+        Some(embedded) => Some(start_nats(embedded, config).await?),
+        None => None,
+    };
+    let mut logs = Vec::new();
+    for role in roles {
+        let target = match &server {
+            Some(server) => server.target(role.name()),
+            None => target(config, role.name())?,
+        };
+        logs.push((*role, connect(&target).await?));
+    }
+    let store = config.store.as_ref().ok_or_else(|| Failure::new(Exit::Config, "the section store is missing"))?;
+    let store = Store::open(store)
+        .await
+        .map_err(|error| Failure::from_error(Exit::Unreachable, "the object store can't be used", error))?;
+    Ok((server, Deps { logs, store, clock: Clock::system(), ids: Ids::random() }))
+}
+
+async fn start_nats(embedded: Embedded, config: &Config) -> Result<Server, Failure> {
+    let settings = ServerConfig { binary: embedded.binary, dir: embedded.directory, port: None };
+    let server = Server::start(settings)
+        .await
+        .map_err(|error| Failure::from_error(Exit::Unreachable, "the nats-server of `spool up` did not start", error))?;
+    let admin = connect(&server.target(ADMIN)).await?;
+    provision::apply(&admin, &shape(config))
+        .await
+        .map_err(|error| Failure::from_error(Exit::Broken, "set up the streams", error))?;
+    Ok(server)
+}
+
+/// Where a NATS user connects to, by the configuration.
+pub(crate) fn target(config: &Config, user: &str) -> Result<Target, Failure> {
+    Ok(Target {
+        url: config.nats_url()?.to_owned(),
+        user: user.to_owned(),
+        password: config.password(user)?.to_owned(),
+        role: user.to_owned(),
+    })
+}
+
+/// Connects; the log crate tries again for a bounded while.
+pub(crate) async fn connect(target: &Target) -> Result<Log, Failure> {
+    let about = |error| Failure::from_error(Exit::Unreachable, format!("connect to NATS as {}", target.user), error);
+    Log::connect(target).await.map_err(about)
+}
+
+/// What streams and consumers are to look like.
+pub(crate) fn shape(config: &Config) -> Shape {
+    Shape { replicas: config.nats.replicas, ..Shape::default() }
+}
+
+/// Waits until ready, says so, and stays until all has ended.
+#[expect(clippy::too_many_arguments, reason = "called once; each is a part of the process that is attended to")]
+async fn attend(
+    out: Out,
+    address: &str,
+    config: &Config,
+    roles: &[Role],
+    mut running: Running,
+    server: Option<&Server>,
+    stop: &Stop,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let mut result = Ok(());
+    let mut told = false;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut deadline = None;
+    while !running.is_empty() {
+        tokio::select! {
+            () = signals.next() => {
+                if stop.is_finishing() {
+                    tracing::warn!("second signal: cutting what still runs");
+                    break;
+                }
+                tracing::info!(grace = %config.grace, "stopping: what runs may finish");
+                stop.finish();
+                deadline = Some(tokio::time::Instant::now() + config.grace.0);
+            }
+            () = until(deadline) => {
+                tracing::warn!(grace = %config.grace, "the grace period is over: cutting what still runs");
+                break;
+            }
+            ended = running.next() => {
+                if let Some(failure) = ended.failure(stop.is_finishing()) {
+                    result = Err(failure);
+                    stop.finish();
+                    deadline.get_or_insert(tokio::time::Instant::now() + config.grace.0);
+                }
+            }
+            () = gave_up(server), if !stop.is_finishing() => {
+                result = Err(Failure::new(Exit::Unreachable, "the nats-server died and could not be restarted"));
+                stop.finish();
+                deadline = Some(tokio::time::Instant::now() + config.grace.0);
+            }
+            _ = look.tick(), if !told => {
+                if running.is_ready().is_ok() {
+                    told = true;
+                    say_ready(out, address, roles);
+                }
+            }
+        }
+    }
+    if running.is_empty() {
+        return result;
+    }
+    stop.cut();
+    running.end_within(CUT_LIMIT).await;
+    result.and(Err(Failure::new(Exit::Cut, "stopped before all that ran had ended; it is taken up again at the next start")))
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn gave_up(server: Option<&Server>) {
+    match server {
+        Some(server) => server.gave_up().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn say_ready(out: Out, address: &str, roles: &[Role]) {
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    tracing::info!(server = address, "ready");
+    out.say(&json!({"event": "ready", "server": address, "pid": std::process::id(), "roles": names}), || {
+        let push = if address.ends_with(":7070") { String::new() } else { format!(" --server {address}") };
+        format!("Spool is ready at {address} ({})\npush a video:  spool push FILE --wait{push}", names.join(", "))
+    });
+}

@@ -1,0 +1,172 @@
+//! The routes of a process: those of its roles, one listener for all; the token; health; the trace.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use spool_kit::store::Secret;
+use spool_kit::{Ids, Stop, web};
+use spool_proto::{Code, Problem, Role};
+use tracing::Instrument as _;
+
+use crate::config::Config;
+
+use super::roles::{Ready, Running};
+
+/// Of what the roles serve, only this needs no token where there are tokens: a playback id is a secret of its own.
+const OPEN: &str = "/play/";
+
+/// The routes of the roles that run here, and what the absent ones would have served.
+pub(super) fn routes(config: &Config, roles: &[Role], running: &Running, stop: &Stop) -> Router {
+    let mut routes = running.routes();
+    for (role, theirs) in [(Role::Gateway, spool_gateway::ROUTES), (Role::Projector, spool_projector::ROUTES)] {
+        if !roles.contains(&role) {
+            routes = routes.merge(web::absent(role, theirs));
+        }
+    }
+    let tokens = Tokens::new(&config.tokens);
+    let ids = Ids::random();
+    let guarded = routes
+        .layer(middleware::from_fn(move |request, next| in_trace(ids.clone(), request, next)))
+        .layer(middleware::from_fn(move |request, next| with_token(tokens.clone(), request, next)));
+    guarded.merge(health(running.ready(), stop.clone()))
+}
+
+/// `/livez`: the process runs. `/readyz`: it can do what it is for.
+fn health(ready: Ready, stop: Stop) -> Router {
+    let is_ready = move || {
+        let (ready, stop) = (ready.clone(), stop.clone());
+        async move {
+            let state = if stop.is_finishing() { Err("This process stops and".to_owned()) } else { ready.look() };
+            match state {
+                Ok(()) => Json(json!({"status": "ready"})).into_response(),
+                Err(what) => web::Refusal::from(Problem::new(Code::Unavailable).with("what", what)).into_response(),
+            }
+        }
+    };
+    Router::new().route("/livez", get(alive)).route("/readyz", get(is_ready))
+}
+
+/// `/livez`
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({"status": "alive"}))
+}
+
+/// The tokens, as digests: comparing those takes the same time wherever two differ.
+#[derive(Clone)]
+struct Tokens(Vec<[u8; 32]>);
+
+impl Tokens {
+    fn new(tokens: &[Secret]) -> Self {
+        Self(tokens.iter().map(|token| Sha256::digest(token.0.as_bytes()).into()).collect())
+    }
+
+    /// May this request pass, and as whom?
+    fn pass(&self, method: &Method, path: &str, headers: &HeaderMap) -> Pass {
+        if self.0.is_empty() || path.starts_with(OPEN) || *method == Method::OPTIONS {
+            return Pass::Anyone;
+        }
+        let bearer = |value: &str| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| Sha256::digest(token.trim().as_bytes()).into())
+        };
+        let given: Option<[u8; 32]> = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?));
+        match given.filter(|given| self.0.contains(given)) {
+            Some(digest) => Pass::Key(key_id(&digest)),
+            None => Pass::No,
+        }
+    }
+}
+
+/// What a token, or the lack of one, gives the right to.
+#[derive(Debug, PartialEq, Eq)]
+enum Pass {
+    /// Nobody is asked here.
+    Anyone,
+    /// The one who has the token with this id.
+    Key(String),
+    /// Nothing.
+    No,
+}
+
+/// The opaque id of a token, as facts name who asked for them: the begin of its digest, which gives nobody the token.
+fn key_id(digest: &[u8; 32]) -> String {
+    format!("key_{}", digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+async fn with_token(tokens: Tokens, mut request: Request, next: Next) -> Response {
+    match tokens.pass(request.method(), request.uri().path(), request.headers()) {
+        Pass::Anyone => return next.run(request).await,
+        Pass::Key(id) => {
+            request.extensions_mut().insert(web::Actor(id));
+            return next.run(request).await;
+        }
+        Pass::No => {}
+    }
+    web::Refusal::from(Code::Unauthorized).header(header::WWW_AUTHENTICATE, "Bearer").into_response()
+}
+
+/// Runs the request under the trace that the client named, or a new one: what it writes to the log carries that on, and
+/// with it every role that works on it later.
+async fn in_trace(ids: Ids, request: Request, next: Next) -> Response {
+    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).filter(|t| is_traceparent(t));
+    let traceparent = given.map_or_else(|| ids.traceparent(), str::to_owned);
+    let span = tracing::info_span!("trace", trace.id = spool_nats::trace::id(&traceparent));
+    spool_nats::trace::scope(Some(traceparent), next.run(request)).instrument(span).await
+}
+
+/// Is this a W3C trace context of version 00?
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let [version, trace, span, flags] = parts.as_slice() else { return false };
+    let zero = |part: &str| part.bytes().all(|b| b == b'0');
+    *version == "00" && hex(trace, 32) && !zero(trace) && hex(span, 16) && !zero(span) && hex(flags, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, path: &str, authorization: Option<&str>, passes: bool) {
+        let tokens = Tokens::new(&[Secret("0123456789abcdef".to_owned()), Secret("another-token-here".to_owned())]);
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, value.parse().expect("a header"));
+        }
+        assert_eq!(tokens.pass(&method, path, &headers) != Pass::No, passes, "{method} {path} {authorization:?}");
+    }
+
+    #[test]
+    fn with_tokens_every_command_needs_one_and_players_do_not() {
+        check(Method::GET, "/v1/assets", None, false);
+        check(Method::GET, "/v1/assets", Some("Bearer 0123456789abcdef"), true);
+        check(Method::GET, "/v1/assets", Some("bearer another-token-here"), true);
+        check(Method::GET, "/v1/assets", Some("Bearer 0123456789abcdeX"), false);
+        check(Method::GET, "/v1/assets", Some("Basic 0123456789abcdef"), false);
+        check(Method::GET, "/v1/assets", Some("0123456789abcdef"), false);
+        check(Method::OPTIONS, "/v1/uploads", None, true);
+        check(Method::GET, "/play/pb_x/index.m3u8", None, true);
+        check(Method::GET, "/%761/assets", None, false);
+    }
+
+    #[test]
+    fn without_tokens_nobody_is_asked() {
+        assert_eq!(Tokens::new(&[]).pass(&Method::POST, "/v1/assets", &HeaderMap::new()), Pass::Anyone);
+    }
+
+    #[test]
+    fn a_trace_context_is_taken_only_when_it_is_one() {
+        let good = format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16));
+        assert!(is_traceparent(&good));
+        for bad in ["", "00-1-2-01", "01-x", &good.to_uppercase(), &format!("00-{}-{}-01", "0".repeat(32), "b".repeat(16))] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+    }
+}

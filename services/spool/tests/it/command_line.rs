@@ -1,0 +1,87 @@
+//! The command line without a server: what it refuses, in which words, with which exit code.
+
+use crate::spool::{say, spool};
+
+/// The command ends with `exit`, and standard error says all of `words`.
+fn check(args: &[&str], environment: &[(&str, &str)], exit: i32, words: &[&str]) {
+    let said = say(spool(args).envs(environment.iter().copied()));
+    assert_eq!(said.exit, Some(exit), "{args:?}: {}{}", said.stdout, said.stderr);
+    for word in words {
+        assert!(said.stderr.contains(word), "{args:?} lacks {word:?}:\n{}", said.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_command_is_a_usage_error() {
+    check(&[], &[], 2, &["Usage: spool"]);
+    check(&["dance"], &[], 2, &["unrecognized subcommand 'dance'"]);
+    check(&["show", "a.mp4"], &[], 2, &["vid_"]);
+    check(&["ls", "--status", "happy"], &[], 2, &["uploading", "ready"]);
+    check(&["push", "x", "--label", "no-value"], &[], 2, &["a label is KEY=VALUE"]);
+    check(&["push", "/no/such/file"], &[], 2, &["read /no/such/file", "because: "]);
+    check(&["ls", "--server", "localhost:1"], &[], 2, &["http://"]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_with_what_starts_one() {
+    // Port 9 of loopback is nobody's.
+    check(&["ls", "--server", "http://127.0.0.1:9"], &[], 5, &["http://127.0.0.1:9/ can't be reached", "spool up"]);
+    check(&["ls"], &[("SPOOL_SERVER", "http://127.0.0.1:9")], 5, &["can't be reached"]);
+}
+
+#[test]
+fn with_json_a_failure_is_an_object_on_standard_error() {
+    let said = say(&mut spool(&["ls", "--json", "--server", "http://127.0.0.1:9"]));
+    let object: serde_json::Value = serde_json::from_str(&said.stderr).expect("JSON");
+    assert_eq!((said.stdout.as_str(), &object["error"]["exit"]), ("", &serde_json::json!(5)));
+}
+
+#[test]
+fn another_address_than_loopback_is_refused_by_the_missing_setting() {
+    let words = ["0.0.0.0:0 can be reached from other machines", "the setting `tokens` is missing"];
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_string_lossy().into_owned();
+    check(&["up", "--listen", "0.0.0.0:0", "--data", &data], &[], 6, &words);
+    check(&["config", "check"], &[("SPOOL__LISTEN", "0.0.0.0:0")], 6, &words);
+}
+
+#[test]
+fn an_unknown_setting_is_refused_by_name_wherever_it_stands() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("spool.toml");
+    std::fs::write(&file, "[gateway]\nmax_uplod = \"1GiB\"\n").expect("written");
+    let file = file.to_string_lossy().into_owned();
+    check(&["config", "check", "--config", &file], &[], 6, &[&file, "max_uplod", "line 2"]);
+    check(&["config", "check"], &[("SPOOL__GATEWAY__MAX_UPLOD", "1GiB")], 6, &["SPOOL__GATEWAY__MAX_UPLOD"]);
+    check(&["config", "check", "--config", "/no/such.toml"], &[], 6, &["read the configuration /no/such.toml"]);
+}
+
+#[test]
+fn what_run_and_streams_lack_is_named() {
+    check(&["run", "planner"], &[("SPOOL__STORE__DIR__PATH", "/tmp")], 6, &["nats.url", "SPOOL__NATS__URL"]);
+    let url = ("SPOOL__NATS__URL", "nats://127.0.0.1:9");
+    check(&["run", "planner"], &[url, ("SPOOL__STORE__DIR__PATH", "/tmp")], 6, &["nats.passwords.planner"]);
+    check(&["run", "planner"], &[url], 6, &["[store.dir]"]);
+    check(&["streams", "check"], &[url], 6, &["SPOOL__NATS__PASSWORDS__ADMIN"]);
+}
+
+#[test]
+fn a_nats_server_that_is_not_there_is_named_with_what_installs_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_string_lossy().into_owned();
+    check(&["up", "--data", &data, "--nats-server", "/no/such/server"], &[], 6, &["nats-server", "cargo xtask setup"]);
+}
+
+#[test]
+fn the_help_of_every_command_says_what_it_does() {
+    let help = say(&mut spool(&["--help"]));
+    assert_eq!(help.exit, Some(0));
+    for command in
+        ["up", "run", "push", "ls", "show", "events", "explain", "watch", "retry", "rm", "view", "parked", "streams", "config"]
+    {
+        assert!(help.stdout.contains(&format!("\n  {command} ")), "{command} is not in:\n{}", help.stdout);
+        assert_eq!(say(&mut spool(&[command, "--help"])).exit, Some(0), "{command} --help");
+    }
+    assert!(!help.stdout.contains("\n  child "), "the child is hidden");
+    assert!(help.stdout.contains("Exit codes:"), "{}", help.stdout);
+}

@@ -1,0 +1,7 @@
+//! The executable as its users meet it: real processes, a real nats-server, no network but loopback.
+
+mod command_line;
+mod image;
+mod process;
+mod push;
+mod spool;

@@ -1,0 +1,209 @@
+//! What must hold of a played asset against its source. Each broken rule is one sentence; all of them are found.
+
+use crate::grid::{Owed, owed};
+use crate::looks::{Likeness, Turn, likeness};
+use crate::served::{Rendition, Served};
+use crate::sound::{Moved, moved, of_rendition, of_source};
+use crate::source::Source;
+use crate::tool::Outcome;
+
+/// Sound against picture may be off by this much compared with the source.
+const SYNC_S: f64 = 0.040;
+/// Least likeness of a picture to its source, and of one that was deinterlaced, which no two programs do alike.
+const ALIKE: f64 = 0.95;
+const ALIKE_DEINTERLACED: f64 = 0.90;
+/// Least likeness of the sound: down-mixing and coding change it a little, a wrong stream entirely.
+const SOUNDS_ALIKE: f64 = 0.5;
+/// Length of one frame of the sound as it is coded: it ends on a multiple of these.
+const SOUND_FRAME_S: f64 = 1024.0 / 48_000.0;
+/// Times are rounded to milliseconds by some containers.
+const ROUNDING_S: f64 = 0.001;
+
+/// The figures of the table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Figures {
+    pub(crate) renditions: Vec<String>,
+    /// Frames that ffmpeg decodes from the source.
+    pub(crate) decoded: usize,
+    /// Frames owed, and frames found in the rendition that differs most.
+    pub(crate) owed: usize,
+    pub(crate) found: usize,
+    pub(crate) repeats: usize,
+    /// Greatest difference of a length from the timeline's.
+    pub(crate) length_off_s: f64,
+    /// Greatest distance of sound from picture, compared with the source.
+    pub(crate) sync_off_s: Option<f64>,
+    pub(crate) likeness: Option<Likeness>,
+}
+
+/// Compares; what can't be measured is a broken rule too.
+pub(crate) fn judge(source: &Source, served: &Served) -> (Figures, Vec<String>) {
+    let mut broken = served.complaints.clone();
+    let mut figures = Figures {
+        renditions: served.videos.iter().chain(&served.sound).map(|r| r.name.clone()).collect(),
+        decoded: source.picture.as_ref().map_or(0, |p| p.times_s.len()),
+        ..Figures::default()
+    };
+    if source.picture.is_some() != !served.videos.is_empty() {
+        broken.push(format!("the source has {} picture, and {} renditions", source.picture.is_some(), served.videos.len()));
+    }
+    if source.sound.is_some() != served.sound.is_some() {
+        broken.push(format!("sound in the source: {}, served: {}", source.sound.is_some(), served.sound.is_some()));
+    }
+    lengths(source, served, &mut figures, &mut broken);
+    let matched = frames(source, served, &mut figures, &mut broken);
+    for rendition in &served.videos {
+        broken.extend(shape(source, rendition));
+    }
+    sync(source, served, matched.as_ref(), &mut figures, &mut broken);
+    if let Some(owed) = matched {
+        looks(source, served, &owed, &mut figures, &mut broken);
+    }
+    (figures, broken)
+}
+
+/// Every list and every stream is as long as the timeline, to the frame.
+fn lengths(source: &Source, served: &Served, figures: &mut Figures, broken: &mut Vec<String>) {
+    let span = source.span_s();
+    let tolerance = source.frame_s().max(SOUND_FRAME_S) + ROUNDING_S;
+    for rendition in served.videos.iter().chain(&served.sound) {
+        let start = rendition.times_s.first().copied().unwrap_or(0.0);
+        for (what, off) in [
+            ("its list", rendition.listed_s - span),
+            ("its last frame's end", rendition.end_s - span),
+            ("its first frame", start),
+        ] {
+            figures.length_off_s = figures.length_off_s.max(off.abs());
+            if off.abs() > tolerance {
+                let name = &rendition.name;
+                broken.push(format!("{name}: {what} is off by {:.0} ms of {span:.3} s", off * 1000.0));
+            }
+        }
+    }
+}
+
+/// Every rendition shows the frames that are owed. Answers with the rule that all of them keep.
+fn frames(source: &Source, served: &Served, figures: &mut Figures, broken: &mut Vec<String>) -> Option<Owed> {
+    let picture = source.picture.as_ref()?;
+    let zero = source.zero_s();
+    let times: Vec<f64> = picture.times_s.iter().map(|t| t - zero).collect();
+    let allowed = owed(&times, picture.frame_s, source.span_s());
+    let first = &allowed[0];
+    (figures.owed, figures.repeats) = (first.times_s.len(), first.repeats.len());
+    let keeps = |owed: &Owed| served.videos.iter().all(|r| r.times_s.len() == owed.times_s.len());
+    if let Some(matched) = allowed.iter().find(|owed| keeps(owed)) {
+        (figures.owed, figures.repeats) = (matched.times_s.len(), matched.repeats.len());
+        figures.found = figures.owed;
+        return Some(matched.clone());
+    }
+    for rendition in served.videos.iter().filter(|r| r.times_s.len() != first.times_s.len()) {
+        figures.found = rendition.times_s.len();
+        let (name, found, meant) = (&rendition.name, rendition.times_s.len(), first.times_s.len());
+        let apart = first.times_s.iter().zip(&rendition.times_s).find(|(a, b)| (*a - *b).abs() > picture.frame_s / 2.0);
+        let apart = apart.map_or("the end".to_owned(), |(a, b)| format!("{a:.3} s, where {b:.3} s is shown"));
+        let repeats = first.repeats.len();
+        broken.push(format!("{name}: {found} frames instead of {meant} ({repeats} repeats); they part at {apart}"));
+    }
+    None
+}
+
+/// Upright, the right aspect, square pixels, even and never larger than the source.
+fn shape(source: &Source, rendition: &Rendition) -> Vec<String> {
+    let Some(picture) = &source.picture else { return Vec::new() };
+    let (name, width, height) = (&rendition.name, f64::from(rendition.width), f64::from(rendition.height));
+    let aspect = picture.width / picture.height;
+    let fits = (width - height * aspect).abs() <= 2.0 || (height - width / aspect).abs() <= 2.0;
+    let size = format!("{width}x{height} of {:.0}x{:.0}", picture.width, picture.height);
+    let rules = [
+        (rendition.pixel == "1/1" || rendition.pixel == "0/1", format!("pixels are {}", rendition.pixel)),
+        ((width > height) == (aspect > 1.0) || (aspect - 1.0).abs() < 0.02, format!("{size} is not upright")),
+        (fits, format!("{size} has another aspect")),
+        (rendition.width % 2 == 0 && rendition.height % 2 == 0, format!("{size} is not even")),
+        (width <= picture.width + 1.0 && height <= picture.height + 1.0, format!("{size} is larger than the source")),
+    ];
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| format!("{name}: {rule}")).collect()
+}
+
+/// Every frame keeps its time against the sound.
+fn sync(
+    source: &Source,
+    served: &Served,
+    matched: Option<&Owed>,
+    figures: &mut Figures,
+    broken: &mut Vec<String>,
+) {
+    let sound = match (&source.sound, &served.sound) {
+        (Some(meant), Some(heard)) => {
+            let (file, span) = (source.path.to_string_lossy(), source.span_s());
+            let measured = of_source(&file, meant, source.zero_s(), span)
+                .and_then(|meant| Ok(moved(&meant, &of_rendition(heard, span)?)));
+            match measured {
+                Ok(moved) => moved,
+                Err(error) => return broken.push(error),
+            }
+        }
+        _ => Moved::Silent,
+    };
+    let (start, end) = match sound {
+        Moved::By { start_s, end_s, alike } => {
+            if alike < SOUNDS_ALIKE {
+                broken.push(format!("the sound is not the source's (likeness {alike:.2})"));
+            }
+            (start_s, end_s)
+        }
+        // Then the picture alone must keep its times.
+        Moved::Silent => (0.0, 0.0),
+    };
+    let mut worst = start.abs().max(end.abs());
+    let mut at = "the sound alone".to_owned();
+    for rendition in &served.videos {
+        let Some(owed) = matched else { break };
+        for (meant, shown) in owed.times_s.iter().zip(&rendition.times_s) {
+            for moved in [start, end] {
+                let off = (shown - meant - moved).abs();
+                if off > worst {
+                    worst = off;
+                    at = format!("{} at {meant:.3} s", rendition.name);
+                }
+            }
+        }
+    }
+    figures.sync_off_s = Some(worst);
+    if worst > SYNC_S {
+        broken.push(format!("sound against picture is off by {:.0} ms ({at})", worst * 1000.0));
+    }
+}
+
+/// The highest and the lowest rendition look like the source.
+fn looks(source: &Source, served: &Served, owed: &Owed, figures: &mut Figures, broken: &mut Vec<String>) {
+    let Some(picture) = &source.picture else { return };
+    let least = if picture.interlaced { ALIKE_DEINTERLACED } else { ALIKE };
+    let lowest = if served.videos.len() > 1 { served.videos.last() } else { None };
+    for rendition in served.videos.first().into_iter().chain(lowest) {
+        let judged = if picture.hdr {
+            upright_in_hdr(source, owed, rendition)
+        } else {
+            likeness(source, owed, rendition, Turn::Upright).map(|found| (found, found.mean > least))
+        };
+        match judged {
+            Ok((found, holds)) => {
+                if !holds {
+                    let Likeness { mean, worst } = found;
+                    broken.push(format!("{}: likeness {mean:.4} (worst frame {worst:.4})", rendition.name));
+                }
+                if figures.likeness.is_none_or(|known| found.mean < known.mean) {
+                    figures.likeness = Some(found);
+                }
+            }
+            Err(error) => broken.push(error),
+        }
+    }
+}
+
+/// The tones of HDR differ on purpose; still it must be more like the source than any turned one.
+fn upright_in_hdr(source: &Source, owed: &Owed, rendition: &Rendition) -> Outcome<(Likeness, bool)> {
+    let upright = likeness(source, owed, rendition, Turn::Upright)?;
+    let mirrored = likeness(source, owed, rendition, Turn::Mirrored)?;
+    let upside_down = likeness(source, owed, rendition, Turn::UpsideDown)?;
+    Ok((upright, upright.mean > mirrored.mean.max(upside_down.mean)))
+}

@@ -1,0 +1,99 @@
+//! Picture against picture: SSIM of what is served against the source, scaled the same way by ffmpeg.
+//!
+//! ffmpeg turns and decodes the source, so a picture that is not upright, squeezed or shifted by a frame has no likeness
+//! to it. Frames are paired by their number, since times are judged elsewhere.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::grid::Owed;
+use crate::served::Rendition;
+use crate::source::{Picture, Source};
+use crate::tool::{Outcome, TOOL_LIMIT, ffmpeg, run};
+
+/// At most this many frames are compared; of longer assets the start.
+const FRAMES: usize = 300;
+
+/// Likeness of the luma, 1 for the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Likeness {
+    pub(crate) mean: f64,
+    pub(crate) worst: f64,
+}
+
+/// How the source is turned for a counter-proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Upright,
+    Mirrored,
+    UpsideDown,
+}
+
+/// Likeness of a rendition to its source, over the frames that are owed and not repeats.
+pub(crate) fn likeness(source: &Source, owed: &Owed, rendition: &Rendition, turn: Turn) -> Outcome<Likeness> {
+    let picture = source.picture.as_ref().ok_or("no picture to compare with")?;
+    let frames = owed.times_s.len().saturating_sub(owed.repeats.len()).min(FRAMES);
+    let number = format!("settb=1/1000,setpts=N,trim=end_frame={frames}");
+    let turn = match turn {
+        Turn::Upright => "",
+        Turn::Mirrored => "hflip,",
+        Turn::UpsideDown => "vflip,",
+    };
+    // The element that deinterlaces is not ours to choose; ffmpeg's best one is the measure.
+    let weave = if picture.interlaced { "bwdif=mode=send_frame," } else { "" };
+    let thin = format!("select='not(mod(n\\,{}))',", owed.keep_every);
+    let (width, height) = (rendition.width, rendition.height);
+    let scale = format!("scale={width}:{height}:flags=bicubic+accurate_rnd:{},setsar=1,", colours(picture));
+    let repeats: Vec<String> = owed.repeats.iter().map(|n| format!("eq(n\\,{n})")).collect();
+    let unrepeat = if repeats.is_empty() { String::new() } else { format!("select='not({})',", repeats.join("+")) };
+    let graph = format!(
+        "[0:v:{}]{weave}{thin}{turn}{scale}format=yuv420p,{number}[meant];\
+         [1:v:0]{unrepeat}format=yuv420p,{number}[shown];[shown][meant]ssim=stats_file=-",
+        picture.position
+    );
+    let mut command = Command::new("ffmpeg");
+    command.args(["-hide_banner", "-nostdin", "-v", "error", "-i"]).arg(&source.path).args(["-i", &rendition.url]);
+    command.args(["-filter_complex", &graph, "-f", "null", "/dev/null"]);
+    let ended = run(&mut command, TOOL_LIMIT)?;
+    let each: Vec<f64> = ended.text().lines().filter_map(luma).collect();
+    if ended.code != Some(0) || each.is_empty() {
+        return Err(format!("{command:?}: {}", ended.err.lines().take(3).collect::<Vec<_>>().join(" | ")));
+    }
+    Ok(Likeness {
+        mean: each.iter().sum::<f64>() / each.len() as f64,
+        worst: each.iter().copied().fold(1.0, f64::min),
+    })
+}
+
+/// `Y:0.987` of a line of ffmpeg's statistics.
+fn luma(line: &str) -> Option<f64> {
+    line.split_whitespace().find_map(|word| word.strip_prefix("Y:"))?.parse().ok()
+}
+
+/// Full range becomes the usual one, the matrix stays: what a rendition says of its own is compared elsewhere.
+fn colours(picture: &Picture) -> String {
+    let matrix = match picture.matrix.as_deref() {
+        Some("bt709") => "bt709",
+        Some("bt470bg" | "smpte170m" | "bt601") => "bt601",
+        Some("bt2020nc" | "bt2020c") => "bt2020",
+        // Nothing is said, so nothing is converted.
+        Some(_) | None => "bt709",
+    };
+    format!("in_range={}:out_range=tv:in_color_matrix={matrix}:out_color_matrix={matrix}", picture.range)
+}
+
+/// Source and rendition side by side, for eyes.
+pub(crate) fn side_by_side(source: &Source, rendition: &Rendition, to: &Path) -> Outcome<()> {
+    let picture = source.picture.as_ref().ok_or("no picture to show")?;
+    let (width, height) = (rendition.width, rendition.height);
+    let middle = picture.times_s.len() / 2;
+    let tone = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=hable,zscale=t=bt709:m=bt709:r=tv";
+    let graph = format!(
+        "[0:v:{}]select='eq(n\\,{middle})',{tone},scale={width}:{height},format=rgb24[a];\
+         [1:v:0]select='eq(n\\,{middle})',format=rgb24[b];[a][b]hstack",
+        picture.position
+    );
+    let (file, to) = (source.path.to_string_lossy(), to.to_string_lossy());
+    ffmpeg(&["-v", "error", "-i", &file, "-i", &rendition.url, "-filter_complex", &graph, "-frames:v", "1", &to])?;
+    Ok(())
+}
