@@ -153,7 +153,8 @@ fn advisories() -> Result<(), Failure> {
         println!("advisories: NOT checked, cargo-deny is not installed (cargo install --locked cargo-deny)");
         return Ok(());
     }
-    let home = std::env::var_os("CARGO_HOME").map(Into::into).or_else(|| std::env::home_dir().map(|h| h.join(".cargo")));
+    let home =
+        std::env::var_os("CARGO_HOME").map(Into::into).or_else(|| std::env::home_dir().map(|h| h.join(".cargo")));
     let databases = home.map(|home: std::path::PathBuf| home.join("advisory-dbs"));
     if !databases.is_some_and(|path| path.is_dir()) {
         println!("advisories: NOT checked, there is no database (cargo deny fetch db)");
@@ -172,7 +173,13 @@ mod tests {
 
     fn package(name: &str, license: Option<&str>, source: Option<&str>) -> Package {
         let own = str::to_owned;
-        Package { id: own(name), name: own(name), version: own("1.0.0"), license: license.map(own), source: source.map(own) }
+        Package {
+            id: own(name),
+            name: own(name),
+            version: own("1.0.0"),
+            license: license.map(own),
+            source: source.map(own),
+        }
     }
 
     const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -192,9 +199,7 @@ mod tests {
     fn a_banned_crate_is_refused_except_below_its_owner() {
         let graph = |parent: &str| Metadata {
             packages: vec![package(parent, Some("MIT"), None), package("sled", Some("MIT"), Some(CRATES_IO))],
-            resolve: Resolve {
-                nodes: vec![Node { id: parent.to_owned(), dependencies: vec!["sled".to_owned()] }],
-            },
+            resolve: Resolve { nodes: vec![Node { id: parent.to_owned(), dependencies: vec!["sled".to_owned()] }] },
         };
         assert!(judge(&rules(), &graph("spool-projector")).is_empty());
         assert_eq!(

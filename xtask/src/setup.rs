@@ -73,8 +73,11 @@ fn gstreamer_is_new_enough() -> Result<(), Failure> {
         println!("GStreamer: {version}");
         return Ok(());
     }
-    Err(format!("GStreamer {version} is too old, {GSTREAMER} is needed; install it with: {}", apt::command(USE_PACKAGES))
-        .into())
+    Err(format!(
+        "GStreamer {version} is too old, {GSTREAMER} is needed; install it with: {}",
+        apt::command(USE_PACKAGES)
+    )
+    .into())
 }
 
 /// Is the dotted version `have` at least `want`? Only as many parts as `want` has are looked at.

@@ -134,8 +134,9 @@ impl Default for Nats {
 /// The configuration of `file`, or the defaults, with the overrides of this process's environment.
 pub(crate) fn load(file: Option<&Path>) -> Result<Config, Failure> {
     let text = match file {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| Failure::from_error(Exit::Config, format!("read the configuration {}", path.display()), error))?,
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            Failure::from_error(Exit::Config, format!("read the configuration {}", path.display()), error)
+        })?,
         None => String::new(),
     };
     let name = file.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());

@@ -42,7 +42,8 @@ const CUT_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) async fn up(out: Out, options: &Up) -> Result<(), Failure> {
     let mut config = config::load(options.config.as_deref())?;
     if let Some(url) = &config.nats.url {
-        let sentence = format!("nats.url is {url}, but `spool up` starts a NATS of its own; use `spool run` with that one");
+        let sentence =
+            format!("nats.url is {url}, but `spool up` starts a NATS of its own; use `spool run` with that one");
         return Err(Failure::new(Exit::Config, sentence));
     }
     config.data = options.data.clone().unwrap_or(config.data);
@@ -75,7 +76,8 @@ pub(crate) async fn run(out: Out, options: &Run) -> Result<(), Failure> {
         None
     };
     if config.store.is_none() {
-        let sentence = "the section store is missing: [store.dir] with a path, or [store.s3]; only `spool up` has a default";
+        let sentence =
+            "the section store is missing: [store.dir] with a path, or [store.s3]; only `spool up` has a default";
         return Err(Failure::new(Exit::Config, sentence));
     }
     run_roles(out, config, &roles, None, lock).await
@@ -189,9 +191,9 @@ async fn start(config: &Config, roles: &[Role], embedded: Option<Embedded>) -> R
 
 async fn start_nats(embedded: Embedded, config: &Config) -> Result<Server, Failure> {
     let settings = ServerConfig { binary: embedded.binary, dir: embedded.directory, port: None };
-    let server = Server::start(settings)
-        .await
-        .map_err(|error| Failure::from_error(Exit::Unreachable, "the nats-server of `spool up` did not start", error))?;
+    let server = Server::start(settings).await.map_err(|error| {
+        Failure::from_error(Exit::Unreachable, "the nats-server of `spool up` did not start", error)
+    })?;
     let admin = connect(&server.target(ADMIN)).await?;
     provision::apply(&admin, &shape(config))
         .await
@@ -276,7 +278,10 @@ async fn attend(
     }
     stop.cut();
     running.end_within(CUT_LIMIT).await;
-    result.and(Err(Failure::new(Exit::Cut, "stopped before all that ran had ended; it is taken up again at the next start")))
+    result.and(Err(Failure::new(
+        Exit::Cut,
+        "stopped before all that ran had ended; it is taken up again at the next start",
+    )))
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

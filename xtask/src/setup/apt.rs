@@ -17,9 +17,8 @@ pub(super) fn install(packages: &[&'static str]) -> Result<(), Failure> {
         return Ok(());
     }
     let by_hand = command(&missing);
-    let unable = |why: String| -> Failure {
-        format!("{} missing: {why}\n  install with: {by_hand}", missing.join(", ")).into()
-    };
+    let unable =
+        |why: String| -> Failure { format!("{} missing: {why}\n  install with: {by_hand}", missing.join(", ")).into() };
     if ask(Command::new("apt-get").arg("--version")).is_none() {
         return Err(unable("this system has no apt-get; install what these Debian packages hold".to_owned()));
     }
@@ -36,7 +35,11 @@ pub(super) fn install(packages: &[&'static str]) -> Result<(), Failure> {
         must(apt_get(how).args(INSTALL).args(&missing)).map_err(|second| unable(second.to_string()))?;
     }
     let left = self::missing(&missing);
-    if left.is_empty() { Ok(()) } else { Err(unable(format!("apt-get ended well but {} is not there", left.join(", ")))) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(unable(format!("apt-get ended well but {} is not there", left.join(", "))))
+    }
 }
 
 const INSTALL: [&str; 4] = ["install", "--yes", "--quiet", "--no-install-recommends"];
@@ -70,7 +73,11 @@ fn privilege() -> Result<Privilege, String> {
         return Ok(Privilege::SudoWithoutPassword);
     }
     let can_ask = std::io::stdin().is_terminal() && ask(Command::new("sudo").arg("--version")).is_some();
-    if can_ask { Ok(Privilege::Sudo) } else { Err("only root can install them, and there is no sudo to ask".to_owned()) }
+    if can_ask {
+        Ok(Privilege::Sudo)
+    } else {
+        Err("only root can install them, and there is no sudo to ask".to_owned())
+    }
 }
 
 fn apt_get(how: Privilege) -> Command {

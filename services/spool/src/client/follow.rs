@@ -184,7 +184,8 @@ mod tests {
     #[test]
     fn only_ready_is_a_good_end() {
         verdict(&json!({"id": "vid_x", "status": "ready"})).expect("ready");
-        let asset = json!({"id": "vid_x", "status": "rejected", "reason": {"code": "source_empty", "detail": "It is empty."}});
+        let asset =
+            json!({"id": "vid_x", "status": "rejected", "reason": {"code": "source_empty", "detail": "It is empty."}});
         let failure = verdict(&asset).expect_err("rejected");
         assert_eq!((failure.exit, failure.sentence.as_str()), (Exit::NotReady, "vid_x is rejected. It is empty."));
         assert_eq!(failure.code.as_deref(), Some("source_empty"));

@@ -37,10 +37,9 @@ impl Client {
     pub(crate) fn new(shared: &Shared) -> Result<Self, Failure> {
         // Refused when another part of this process has installed it already, which is as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
-        let base: Url = shared
-            .server
-            .parse()
-            .map_err(|error| Failure::from_error(Exit::Usage, format!("--server {:?} is no address", shared.server), error))?;
+        let base: Url = shared.server.parse().map_err(|error| {
+            Failure::from_error(Exit::Usage, format!("--server {:?} is no address", shared.server), error)
+        })?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(Failure::new(Exit::Usage, format!("--server {base} must begin with http:// or https://")));
         }
@@ -56,7 +55,9 @@ impl Client {
 
     /// The address of `path` on this server; a whole address stays as it is.
     pub(crate) fn url(&self, path: &str) -> Result<Url, Failure> {
-        self.base.join(path).map_err(|error| Failure::from_error(Exit::Broken, format!("{path:?} is no address"), error))
+        self.base
+            .join(path)
+            .map_err(|error| Failure::from_error(Exit::Broken, format!("{path:?} is no address"), error))
     }
 
     /// A request without a time limit of its own, to be sent with [`Client::send`].
@@ -158,6 +159,9 @@ mod tests {
         assert_eq!((failure.exit, failure.code.as_deref()), (Exit::Refused, Some("asset_not_found")));
         assert_eq!(failure.sentence, "There is no asset x.");
         assert_eq!(refusal(StatusCode::SERVICE_UNAVAILABLE, "").exit, Exit::Unreachable);
-        assert_eq!(refusal(StatusCode::INTERNAL_SERVER_ERROR, "oh").sentence, "the server answers 500 Internal Server Error: oh");
+        assert_eq!(
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, "oh").sentence,
+            "the server answers 500 Internal Server Error: oh"
+        );
     }
 }

@@ -64,7 +64,10 @@ pub(crate) async fn parked_release(client: &Client, out: Out, id: &str) -> Resul
     // An id is a path part: what could leave it is not sent at all, and the server's own answer to it is "no such".
     let plain_id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
     if plain_id != id || id.trim_matches('.').is_empty() {
-        return Err(Failure::new(crate::exit::Exit::Refused, format!("{id:?} is no id of a parked message; see `spool parked ls`")));
+        return Err(Failure::new(
+            crate::exit::Exit::Refused,
+            format!("{id:?} is no id of a parked message; see `spool parked ls`"),
+        ));
     }
     let answer = command(client, Method::POST, &format!("/v1/parked/{id}/release")).await?;
     out.say(&answer, || format!("{id} is back where it came from"));

@@ -61,7 +61,10 @@ impl Source {
         if Self::look_at(&self.path)? == *self {
             return Ok(());
         }
-        Err(Failure::new(Exit::Usage, format!("{} changed while it was being sent; push it again", self.path.display())))
+        Err(Failure::new(
+            Exit::Usage,
+            format!("{} changed while it was being sent; push it again", self.path.display()),
+        ))
     }
 }
 
@@ -89,7 +92,7 @@ async fn one(client: &Client, out: Out, memory: &Memory, options: &Push, source:
     let complete = Instant::now();
     let upload_ms = millis(complete - started);
     let asset = first_look(client, &uploaded).await?;
-    let play_url = play_url(client, &asset).or_else(|| coming_play_url(client, &asset));
+    let play_url = assets::play_url(client, &asset).or_else(|| coming_play_url(client, &asset));
     out.tell(&format!("asset   {}", uploaded.asset));
     if let Some(url) = &play_url {
         out.tell(&format!("watch   {url}"));
@@ -97,7 +100,8 @@ async fn one(client: &Client, out: Out, memory: &Memory, options: &Push, source:
     out.tell(&format!("upload  {} in {}", size(source.size_bytes), span(upload_ms)));
     if !options.wait {
         if out.is_json() {
-            let last = json!({"id": uploaded.asset, "status": asset["status"], "play_url": play_url, "upload_ms": upload_ms});
+            let last =
+                json!({"id": uploaded.asset, "status": asset["status"], "play_url": play_url, "upload_ms": upload_ms});
             out.say(&last, String::new);
         }
         return Ok(());
@@ -125,7 +129,8 @@ async fn upload(
         // What an earlier run had sent does not count for the speed of this one.
         let (first, at) = *begun.get_or_insert((sent, Instant::now()));
         let bytes_a_second = (sent.saturating_sub(first) * 1000).checked_div(millis(at.elapsed())).unwrap_or(0);
-        let more = format!("{} of {} at {}/s  {}", size(sent), size(source.size_bytes), size(bytes_a_second), source.name);
+        let more =
+            format!("{} of {} at {}/s  {}", size(sent), size(source.size_bytes), size(bytes_a_second), source.name);
         bar.at(percent, &more, || {
             json!({"event": "upload", "file": source.name, "offset": sent, "size_bytes": source.size_bytes, "percent": percent})
         });
@@ -237,7 +242,7 @@ fn times_of(history: &[Value]) -> (Option<u64>, Option<u64>) {
 
 fn report(client: &Client, out: Out, end: &End, upload_ms: u64) {
     let asset = &end.asset;
-    let play_url = play_url(client, asset);
+    let play_url = assets::play_url(client, asset);
     let mut last = json!({
         "id": asset["id"],
         "status": asset["status"],
@@ -256,11 +261,6 @@ fn report(client: &Client, out: Out, end: &End, upload_ms: u64) {
         lines.extend(end.ready_ms.map(|ms| format!("ready    {} after the upload was complete", span(ms))));
         lines.join("\n")
     });
-}
-
-/// Where to watch it, as a whole address.
-fn play_url(client: &Client, asset: &Value) -> Option<String> {
-    client.url(asset["play_url"].as_str()?).ok().map(String::from)
 }
 
 /// Where it will be watched, once it is playable.

@@ -81,7 +81,8 @@ mod tests {
 
     use super::*;
 
-    const STREAM: &[u8] = b": hello\n\nid: 7\nevent: asset\ndata: {\"a\":\ndata: 1}\n\nretry: 5\ndata: plain\r\n\r\nevent: x\n\n";
+    const STREAM: &[u8] =
+        b": hello\n\nid: 7\nevent: asset\ndata: {\"a\":\ndata: 1}\n\nretry: 5\ndata: plain\r\n\r\nevent: x\n\n";
 
     #[test]
     fn events_are_the_same_however_the_bytes_are_cut() {

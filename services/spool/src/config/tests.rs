@@ -39,7 +39,10 @@ fn the_example_leaves_no_key_out() {
             8 => assert!(shows(&section, name), "spool.example.toml lacks {section}.{name}"),
             _ => {}
         }
-        assert!(depth != 4 || shows("", name) || EXAMPLE.contains(&format!("[{name}")), "spool.example.toml lacks {name}");
+        assert!(
+            depth != 4 || shows("", name) || EXAMPLE.contains(&format!("[{name}")),
+            "spool.example.toml lacks {name}"
+        );
     }
 }
 

@@ -113,7 +113,8 @@ async fn with_token(tokens: Tokens, mut request: Request, next: Next) -> Respons
 /// Runs the request under the trace that the client named, or a new one: what it writes to the log carries that on, and
 /// with it every role that works on it later.
 async fn in_trace(ids: Ids, request: Request, next: Next) -> Response {
-    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).filter(|t| is_traceparent(t));
+    let given =
+        request.headers().get("traceparent").and_then(|value| value.to_str().ok()).filter(|t| is_traceparent(t));
     let traceparent = given.map_or_else(|| ids.traceparent(), str::to_owned);
     let span = tracing::info_span!("trace", trace.id = spool_nats::trace::id(&traceparent));
     spool_nats::trace::scope(Some(traceparent), next.run(request)).instrument(span).await
@@ -165,7 +166,9 @@ mod tests {
     fn a_trace_context_is_taken_only_when_it_is_one() {
         let good = format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16));
         assert!(is_traceparent(&good));
-        for bad in ["", "00-1-2-01", "01-x", &good.to_uppercase(), &format!("00-{}-{}-01", "0".repeat(32), "b".repeat(16))] {
+        for bad in
+            ["", "00-1-2-01", "01-x", &good.to_uppercase(), &format!("00-{}-{}-01", "0".repeat(32), "b".repeat(16))]
+        {
             assert!(!is_traceparent(bad), "{bad}");
         }
     }

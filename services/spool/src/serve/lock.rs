@@ -21,7 +21,8 @@ impl Lock {
     /// Takes the lock of `data`, or names the process that has it.
     pub(super) fn take(data: &Path) -> Result<Self, Failure> {
         let path: PathBuf = data.join("lock");
-        let about = |error: std::io::Error| Failure::from_error(Exit::Config, format!("lock {}", path.display()), error);
+        let about =
+            |error: std::io::Error| Failure::from_error(Exit::Config, format!("lock {}", path.display()), error);
         let mut file =
             File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(about)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

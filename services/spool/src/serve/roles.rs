@@ -70,10 +70,13 @@ impl Running {
         for role in roles {
             let log = deps.logs.iter().find(|(of, _)| of == role).map(|(_, log)| log.clone());
             // One is made for every role that is to run, by the same list.
-            let Some(log) = log else { return Err(Failure::new(Exit::Broken, format!("the {role} has no connection"))) };
-            running.add(*role, log, config, &deps, stop).await.map_err(|error| {
-                Failure::from_error(Exit::Config, format!("start the {role}"), error)
-            })?;
+            let Some(log) = log else {
+                return Err(Failure::new(Exit::Broken, format!("the {role} has no connection")));
+            };
+            running
+                .add(*role, log, config, &deps, stop)
+                .await
+                .map_err(|error| Failure::from_error(Exit::Config, format!("start the {role}"), error))?;
         }
         Ok(running)
     }

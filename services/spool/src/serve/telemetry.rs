@@ -9,8 +9,9 @@ use crate::exit::{Exit, Failure};
 
 /// Installs the one subscriber of this process.
 pub(crate) fn install(logs: &Logs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&logs.filter)
-        .map_err(|error| Failure::from_error(Exit::Config, format!("log.filter {:?} is not understood", logs.filter), error))?;
+    let filter = EnvFilter::try_new(&logs.filter).map_err(|error| {
+        Failure::from_error(Exit::Config, format!("log.filter {:?} is not understood", logs.filter), error)
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let installed = match logs.format {

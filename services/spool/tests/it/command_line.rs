@@ -76,9 +76,10 @@ fn a_nats_server_that_is_not_there_is_named_with_what_installs_one() {
 fn the_help_of_every_command_says_what_it_does() {
     let help = say(&mut spool(&["--help"]));
     assert_eq!(help.exit, Some(0));
-    for command in
-        ["up", "run", "push", "ls", "show", "events", "explain", "watch", "retry", "rm", "view", "parked", "streams", "config"]
-    {
+    for command in [
+        "up", "run", "push", "ls", "show", "events", "explain", "watch", "retry", "rm", "view", "parked", "streams",
+        "config",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command} is not in:\n{}", help.stdout);
         assert_eq!(say(&mut spool(&[command, "--help"])).exit, Some(0), "{command} --help");
     }

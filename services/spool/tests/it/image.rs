@@ -25,7 +25,8 @@ fn compose() -> Value {
 
 /// The instructions of the Dockerfile: name and the rest, continuation lines joined, comments left out.
 fn dockerfile() -> Vec<(String, String)> {
-    let text: String = read("Dockerfile").lines().filter(|line| !line.starts_with('#')).map(|line| line.to_owned() + "\n").collect();
+    let text: String =
+        read("Dockerfile").lines().filter(|line| !line.starts_with('#')).map(|line| line.to_owned() + "\n").collect();
     let joined = text.replace("\\\n", " ");
     let lines = joined.lines().filter(|line| !line.trim().is_empty());
     lines
@@ -81,7 +82,8 @@ fn what_compose_asks_of_the_command_line_exists() {
         if !service["entrypoint"].is_null() {
             continue;
         }
-        let words: Vec<&str> = service["command"].as_array().expect("a command").iter().filter_map(Value::as_str).collect();
+        let words: Vec<&str> =
+            service["command"].as_array().expect("a command").iter().filter_map(Value::as_str).collect();
         let mut help = words.clone();
         help.push("--help");
         let said = crate::spool::say(&mut crate::spool::spool(&help));
@@ -105,14 +107,29 @@ fn filled(text: &str) -> String {
 fn the_image_is_built_in_stages_and_runs_as_nobody_special() {
     let instructions = dockerfile();
     let known = [
-        "FROM", "RUN", "COPY", "WORKDIR", "USER", "VOLUME", "EXPOSE", "ENV", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD",
+        "FROM",
+        "RUN",
+        "COPY",
+        "WORKDIR",
+        "USER",
+        "VOLUME",
+        "EXPOSE",
+        "ENV",
+        "STOPSIGNAL",
+        "HEALTHCHECK",
+        "ENTRYPOINT",
+        "CMD",
     ];
     for (name, rest) in &instructions {
         assert!(known.contains(&name.as_str()), "{name} {rest}");
         assert!(!rest.is_empty(), "{name} says nothing");
     }
-    let stages: Vec<&str> =
-        instructions.iter().filter(|(name, _)| name == "FROM").filter_map(|(_, rest)| rest.split_once(" AS ")).map(|(_, s)| s).collect();
+    let stages: Vec<&str> = instructions
+        .iter()
+        .filter(|(name, _)| name == "FROM")
+        .filter_map(|(_, rest)| rest.split_once(" AS "))
+        .map(|(_, s)| s)
+        .collect();
     let last = instructions.iter().rposition(|(name, _)| name == "FROM").expect("a stage");
     let of_last = |wanted: &str| -> Vec<&str> {
         instructions[last..].iter().filter(|(name, _)| name == wanted).map(|(_, rest)| rest.as_str()).collect()
@@ -138,7 +155,8 @@ fn what_the_image_copies_and_sets_exists() {
             assert!(root().join(source).exists(), "COPY {source}");
         }
         if name == "ENV" {
-            let settings = rest.split(' ').filter_map(|pair| pair.split_once('=')).filter(|(n, _)| n.starts_with("SPOOL__"));
+            let settings =
+                rest.split(' ').filter_map(|pair| pair.split_once('=')).filter(|(n, _)| n.starts_with("SPOOL__"));
             let token = ("SPOOL__TOKENS", r#"["0123456789abcdef"]"#);
             let said = crate::spool::say(crate::spool::spool(&["config", "check"]).envs(settings.chain([token])));
             assert_eq!(said.exit, Some(0), "{}", said.stderr);

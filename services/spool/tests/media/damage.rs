@@ -53,7 +53,21 @@ pub(crate) fn broken(dir: &Path, good: &Path) -> Outcome<Vec<(PathBuf, Breakage)
     let garbage: Vec<u8> = (0..40_000).map(|_| dice.next() as u8).collect();
     let still = dir.join("still.mp4");
     let file = still.to_string_lossy();
-    ffmpeg(&["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x480", "-frames:v", "1", "-c:v", "mjpeg", "-f", "image2", &file])?;
+    ffmpeg(&[
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=640x480",
+        "-frames:v",
+        "1",
+        "-c:v",
+        "mjpeg",
+        "-f",
+        "image2",
+        &file,
+    ])?;
     let matroska = dir.join("head.mkv");
     let (from, to) = (good.to_string_lossy(), matroska.to_string_lossy());
     ffmpeg(&["-v", "error", "-i", &from, "-c", "copy", &to])?;

@@ -45,7 +45,11 @@ pub(crate) fn judge(source: &Source, served: &Served) -> (Figures, Vec<String>) 
         ..Figures::default()
     };
     if source.picture.is_some() != !served.videos.is_empty() {
-        broken.push(format!("the source has {} picture, and {} renditions", source.picture.is_some(), served.videos.len()));
+        broken.push(format!(
+            "the source has {} picture, and {} renditions",
+            source.picture.is_some(),
+            served.videos.len()
+        ));
     }
     if source.sound.is_some() != served.sound.is_some() {
         broken.push(format!("sound in the source: {}, served: {}", source.sound.is_some(), served.sound.is_some()));
@@ -125,13 +129,7 @@ fn shape(source: &Source, rendition: &Rendition) -> Vec<String> {
 }
 
 /// Every frame keeps its time against the sound.
-fn sync(
-    source: &Source,
-    served: &Served,
-    matched: Option<&Owed>,
-    figures: &mut Figures,
-    broken: &mut Vec<String>,
-) {
+fn sync(source: &Source, served: &Served, matched: Option<&Owed>, figures: &mut Figures, broken: &mut Vec<String>) {
     let sound = match (&source.sound, &served.sound) {
         (Some(meant), Some(heard)) => {
             let (file, span) = (source.path.to_string_lossy(), source.span_s());

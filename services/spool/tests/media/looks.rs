@@ -59,10 +59,7 @@ pub(crate) fn likeness(source: &Source, owed: &Owed, rendition: &Rendition, turn
     if ended.code != Some(0) || each.is_empty() {
         return Err(format!("{command:?}: {}", ended.err.lines().take(3).collect::<Vec<_>>().join(" | ")));
     }
-    Ok(Likeness {
-        mean: each.iter().sum::<f64>() / each.len() as f64,
-        worst: each.iter().copied().fold(1.0, f64::min),
-    })
+    Ok(Likeness { mean: each.iter().sum::<f64>() / each.len() as f64, worst: each.iter().copied().fold(1.0, f64::min) })
 }
 
 /// `Y:0.987` of a line of ffmpeg's statistics.

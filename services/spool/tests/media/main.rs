@@ -65,6 +65,8 @@ fn plays_early(name: &str) {
     spool.stop().expect("spool stops");
     let early = early.expect("it becomes ready");
     let playable::Early { playable, ready, growths, least_ahead_s, broken } = early;
-    println!("{name}: playable {playable:.2?}, ready {ready:.2?}, grew {growths} times, at least {least_ahead_s:.1} s ahead");
+    println!(
+        "{name}: playable {playable:.2?}, ready {ready:.2?}, grew {growths} times, at least {least_ahead_s:.1} s ahead"
+    );
     assert_eq!(broken, Vec::<String>::new());
 }

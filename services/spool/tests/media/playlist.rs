@@ -98,7 +98,10 @@ pub(crate) fn judge(name: &str, list: &Media) -> Vec<String> {
         (lines.first() == Some(&"#EXTM3U"), "does not begin with #EXTM3U"),
         (value("#EXT-X-PLAYLIST-TYPE:") == Some("VOD"), "is no VOD list"),
         (list.ended && lines.last() == Some(&"#EXT-X-ENDLIST"), "has no end tag at its end"),
-        (place("#EXT-X-MAP:") < place("#EXTINF:") && place("#EXT-X-MAP:").is_some(), "has no EXT-X-MAP before its segments"),
+        (
+            place("#EXT-X-MAP:") < place("#EXTINF:") && place("#EXT-X-MAP:").is_some(),
+            "has no EXT-X-MAP before its segments",
+        ),
         (!list.lengths_s.is_empty(), "has no segments"),
         (shortest > 0.0, "has a segment without length"),
         (longest.round() as u64 <= target, "has a segment longer than its target duration"),

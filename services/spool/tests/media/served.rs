@@ -49,7 +49,19 @@ impl Served {
     pub(crate) fn decode(url: &str) -> Outcome<Self> {
         let (master, mut complaints) = playlist::master(url)?;
         let mut command = Command::new("ffmpeg");
-        command.args(["-hide_banner", "-nostdin", "-v", "warning", "-copyts", "-i", url, "-map", "0:v?", "-map", "0:a?"]);
+        command.args([
+            "-hide_banner",
+            "-nostdin",
+            "-v",
+            "warning",
+            "-copyts",
+            "-i",
+            url,
+            "-map",
+            "0:v?",
+            "-map",
+            "0:a?",
+        ]);
         command.args(["-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "framecrc", "-"]);
         let ended = run(&mut command, TOOL_LIMIT)?;
         complaints.extend(ended.err.lines().take(5).map(|line| format!("ffmpeg, decoding all of it: {line}")));
@@ -105,7 +117,8 @@ fn videos(
     for variant in &master.videos {
         let stated = (variant.width, variant.height);
         let Some(stream) = decoded.values().find(|d| d.video && d.size == stated) else {
-            complaints.push(format!("index.m3u8 states {}x{}, and nothing of that size was decoded", stated.0, stated.1));
+            complaints
+                .push(format!("index.m3u8 states {}x{}, and nothing of that size was decoded", stated.0, stated.1));
             continue;
         };
         videos.push(rendition(&variant.url, stream, complaints)?);

@@ -67,7 +67,8 @@ fn placed(samples: &[i16], start_s: f64, span_s: f64) -> Vec<i16> {
 pub(crate) fn moved(meant: &[i16], heard: &[i16]) -> Moved {
     let length = meant.len().min(heard.len());
     let start = lag(&meant[..length.min(WINDOW)], &heard[..length.min(WINDOW)]);
-    let end = if length > 2 * WINDOW { lag(&meant[length - WINDOW..length], &heard[length - WINDOW..length]) } else { start };
+    let end =
+        if length > 2 * WINDOW { lag(&meant[length - WINDOW..length], &heard[length - WINDOW..length]) } else { start };
     match (start, end) {
         (Some(start), Some(end)) => Moved::By { start_s: start.0, end_s: end.0, alike: start.1.min(end.1) },
         (Some(one), None) | (None, Some(one)) => Moved::By { start_s: one.0, end_s: one.0, alike: one.1 },

@@ -32,7 +32,8 @@ pub(crate) fn good(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let (from, to) = (upright.to_string_lossy(), turned.to_string_lossy());
     ffmpeg(&["-v", "error", "-display_rotation", "90", "-i", &from, "-c", "copy", &to])
         .or_else(|_| ffmpeg(&["-v", "error", "-i", &from, "-c", "copy", "-metadata:s:v:0", "rotate=90", &to]))?;
-    let interlaced = "-vf tinterlace=interleave_top,setsar=16/11 -c:v mpeg2video -b:v 4M -flags +ilme+ildct -top 1 -c:a mp2";
+    let interlaced =
+        "-vf tinterlace=interleave_top,setsar=16/11 -c:v mpeg2video -b:v 4M -flags +ilme+ildct -top 1 -c:a mp2";
     Ok(vec![
         clip(dir, "plain.mp4", &hd, tone, H264)?,
         clip(dir, "variable.mp4", &sd, tone, &h264("-vf select='not(eq(mod(n,7),3)+eq(mod(n,11),5))' -vsync vfr"))?,
@@ -42,7 +43,13 @@ pub(crate) fn good(dir: &Path) -> Outcome<Vec<PathBuf>> {
         clip(dir, "odd.webm", &pattern("161x121", "30"), tone, "-c:v libvpx-vp9 -deadline realtime -c:a libopus")?,
         clip(dir, "wide.mp4", &pattern("720x576", "25"), tone, &h264("-vf setsar=64/45"))?,
         clip(dir, "fields.mpg", &pattern("720x576", "50"), tone, interlaced)?,
-        clip(dir, "deep.mp4", &sd, tone, "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le -c:a aac")?,
+        clip(
+            dir,
+            "deep.mp4",
+            &sd,
+            tone,
+            "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le -c:a aac",
+        )?,
         clip(dir, "mute.mp4", &sd, "", H264)?,
         clip(dir, "fast.mp4", &pattern("320x180", "120"), tone, H264)?,
         clip(dir, "slides.mp4", "testsrc2=size=640x360:rate=1:duration=9", "sine=duration=9", H264)?,
@@ -63,7 +70,23 @@ pub(crate) fn flash_and_beep(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let reordered = clip(dir, "flash.mp4", picture, sound, &format!("{H264} -bf 3"))?;
     let late = dir.join("flash-late.mkv");
     let (from, to) = (reordered.to_string_lossy(), late.to_string_lossy());
-    ffmpeg(&["-v", "error", "-itsoffset", "0.5", "-i", &from, "-i", &from, "-map", "0:v", "-map", "1:a", "-c", "copy", &to])?;
+    ffmpeg(&[
+        "-v",
+        "error",
+        "-itsoffset",
+        "0.5",
+        "-i",
+        &from,
+        "-i",
+        &from,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
+        &to,
+    ])?;
     Ok(vec![reordered.clone(), clip(dir, "flash.ts", picture, sound, &format!("{H264} -bf 3"))?, late])
 }
 

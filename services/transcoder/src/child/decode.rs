@@ -87,8 +87,10 @@ impl Decode {
 
         let moves = Arc::new(AtomicU64::new(0));
         streams::silence_data(&pipeline);
-        choose_stream(&decoder, wanted);
-        link_when_ready(&pipeline, &decoder, &queue, wanted);
+        let chosen = Arc::new(OnceLock::new());
+        choose_stream(&decoder, wanted, &chosen);
+        drop_other_streams(&pipeline, &chosen);
+        link_when_ready(&decoder, &queue, wanted);
         pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;
         let mut decode =
@@ -243,9 +245,27 @@ fn choose_stream(decoder: &gst::Element, wanted: Wanted) {
 }
 
 /// Links the wanted stream; stand-ins run into nothing.
-fn link_when_ready(pipeline: &gst::Pipeline, decoder: &gst::Element, queue: &gst::Element, wanted: Wanted) {
+/// Takes the buffers of streams that were not chosen away right behind the demuxer. decodebin3 would keep them in a queue
+/// that waits for the chosen stream; where the two lie far apart in the file that queue fills up and both stand still.
+fn drop_other_streams(pipeline: &gst::Pipeline, chosen: &Arc<OnceLock<String>>) {
+    let chosen = Arc::clone(chosen);
+    pipeline.connect_deep_element_added(move |_, _, element| {
+        if !element.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DEMUXER)) {
+            return;
+        }
+        let chosen = Arc::clone(&chosen);
+        element.connect_pad_added(move |_, pad| {
+            let chosen = Arc::clone(&chosen);
+            pad.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+                let other = chosen.get().is_some_and(|id| pad.stream_id().is_some_and(|own| own.as_str() != id));
+                if other { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+            });
+        });
+    });
+}
+
+fn link_when_ready(decoder: &gst::Element, queue: &gst::Element, wanted: Wanted) {
     let queue = queue.downgrade();
-    let pipeline = pipeline.downgrade();
     decoder.connect_pad_added(move |_, pad| {
         let sink = queue.upgrade().and_then(|queue| queue.static_pad("sink"));
         let ours = pad.name().starts_with(wanted.kind.as_str());
@@ -254,14 +274,9 @@ fn link_when_ready(pipeline: &gst::Pipeline, decoder: &gst::Element, queue: &gst
             let _ = pad.link(&sink);
             return;
         }
-        let nothing = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
-        if let (Some(pipeline), Ok(nothing)) = (pipeline.upgrade(), nothing)
-            && pipeline.add(&nothing).is_ok()
-            && nothing.sync_state_with_parent().is_ok()
-            && let Some(sink) = nothing.static_pad("sink")
-        {
-            let _ = pad.link(&sink);
-        }
+        // No sink: one that holds its first buffer, gap or end until playing would stop the demuxer on the way there.
+        let all = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(all, |_, _| gst::PadProbeReturn::Drop);
     });
 }
 

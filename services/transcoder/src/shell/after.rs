@@ -51,10 +51,7 @@ pub fn after(failure: &Failure, attempt: u64, last: bool) -> After {
         | FailureCode::SourceTooLong
         | FailureCode::SourceEncrypted
         | FailureCode::SourceUndecodable => After::Source(problem(failure, attempt)),
-        FailureCode::ChildCrashed
-        | FailureCode::ChildStalled
-        | FailureCode::ChildMemory
-        | FailureCode::ChildCpu => {
+        FailureCode::ChildCrashed | FailureCode::ChildStalled | FailureCode::ChildMemory | FailureCode::ChildCpu => {
             if attempt < CHILD_ATTEMPTS && !last {
                 return After::Retry { after: CHILD_RETRY_AFTER };
             }

@@ -68,12 +68,14 @@ pub fn start(asset: Option<&Asset>, order: &Order) -> Start {
     match &order.job {
         Job::Inspect(inspect) if asset.verdicts.contains_key(&inspect.verdict) => Start::Nothing("the verdict stands"),
         Job::Inspect(_) => Start::Inspect { source: source.clone() },
-        Job::Video(video) => with_generation(asset, source, video.generation, |generation, encode| {
-            match missing_video(generation, video) {
-                Some(chunks) => Start::Video { encode, chunks },
-                None => Start::Nothing("every chunk stands"),
-            }
-        }),
+        Job::Video(video) => {
+            with_generation(asset, source, video.generation, |generation, encode| {
+                match missing_video(generation, video) {
+                    Some(chunks) => Start::Video { encode, chunks },
+                    None => Start::Nothing("every chunk stands"),
+                }
+            })
+        }
         Job::Audio(audio) => with_generation(asset, source, audio.generation, |generation, encode| {
             match (0..generation.plan().chunk_count()).find(|chunk| !generation.has_audio(*chunk)) {
                 Some(from_chunk) => Start::Audio { encode, from_chunk },

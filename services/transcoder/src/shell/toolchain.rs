@@ -14,7 +14,8 @@ use crate::cage::LIBRARY_DIRS;
 /// Version of our own part: writer, scaler, timeline, options of the encoders. Raised with every change of the bytes.
 const MEDIA_VERSION: u32 = 1;
 /// Libraries behind the plugins whose code ends up in the bytes.
-const CODEC_LIBRARIES: [&str; 5] = ["libx264.so.", "libavcodec.so.", "libavutil.so.", "libswresample.so.", "libgstreamer-1.0.so."];
+const CODEC_LIBRARIES: [&str; 5] =
+    ["libx264.so.", "libavcodec.so.", "libavutil.so.", "libswresample.so.", "libgstreamer-1.0.so."];
 /// Digits of the digest that are kept: enough to tell toolchains apart.
 const DIGEST_CHARS: usize = 16;
 

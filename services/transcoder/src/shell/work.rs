@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use spool_kit::source::SourceReader;
 use spool_nats::{Appended, Decision, Delivery, Incoming, Kv, Lease};
+use spool_proto::Code;
 use spool_proto::asset::Asset;
 use spool_proto::event::{
-    AudioStored, CheckFailed, Draft, Event, JobGivenUp, Problem, SourceAccepted, SourceRejected, StillStored, VideoStored,
+    AudioStored, CheckFailed, Draft, Event, JobGivenUp, Problem, SourceAccepted, SourceRejected, StillStored,
+    VideoStored,
 };
 use spool_proto::job::{Job, Order};
 use spool_proto::lease::{self, LeaseNote};
 use spool_proto::media::{NS_PER_S, Plan, Receipt, SourceRef, StillReceipt};
 use spool_proto::slot::{Item, Slot};
 use spool_proto::time::Timestamp;
-use spool_proto::Code;
 use tokio::sync::mpsc;
 
 use super::after::{After, after};
@@ -84,7 +85,8 @@ impl Worker {
         let Incoming::Order(order) = &delivery.message else {
             return Decision::Park { code: Code::Internal, why: "not an order".to_owned() };
         };
-        let span = tracing::info_span!("order", asset.id = %order.asset, item = %order.job.item(), attempt = delivery.attempt);
+        let span =
+            tracing::info_span!("order", asset.id = %order.asset, item = %order.job.item(), attempt = delivery.attempt);
         let attempt = Attempt {
             worker: &self,
             order,
@@ -127,18 +129,14 @@ impl Attempt<'_> {
                 self.encode(&encode, order, allowed, None).await?;
             }
             Start::Audio { encode, from_chunk } => {
-                let order =
-                    order::Order::Audio { facts: encode.facts.clone(), plan: encode.plan.clone(), from_chunk };
+                let order = order::Order::Audio { facts: encode.facts.clone(), plan: encode.plan.clone(), from_chunk };
                 let names = || encode.plan.audio.iter().map(|audio| (audio.id.clone(), audio.bps));
                 let allowed = allow(&encode.plan, from_chunk..=encode.plan.chunk_count().saturating_sub(1), names);
                 self.encode(&encode, order, allowed, None).await?;
             }
             Start::Still { encode, name } => {
-                let order = order::Order::Still {
-                    facts: encode.facts.clone(),
-                    plan: encode.plan.clone(),
-                    name: name.clone(),
-                };
+                let order =
+                    order::Order::Still { facts: encode.facts.clone(), plan: encode.plan.clone(), name: name.clone() };
                 let allowed = BTreeMap::from([((name.clone(), 0), Allowed { bytes: 0 })]);
                 self.encode(&encode, order, allowed, Some(name)).await?;
             }
@@ -222,7 +220,9 @@ impl Attempt<'_> {
                 | attempt::Delivery::FrameHash { .. } => None,
             };
             self.moved(at_ns.map(|at| percent(&encode.plan, at))).await;
-            if let Received::Object { rendition, chunk, receipt } = receiver.take(delivery).await.map_err(receive_broke)? {
+            if let Received::Object { rendition, chunk, receipt } =
+                receiver.take(delivery).await.map_err(receive_broke)?
+            {
                 tracing::trace!(rendition, chunk, bytes = receipt.length, "stored a chunk of a rendition");
                 self.object(encode, &mut chunks, chunk, receipt).await?;
             }
@@ -308,7 +308,9 @@ impl Attempt<'_> {
                 tracing::info!(slot = %draft.slot, sequence, "stated {}", draft.event.kind().name());
             }
             // Another attempt was first. Its receipts count; the objects made here are orphans for the sweeper.
-            Appended::Exists(fact) => tracing::info!(slot = %draft.slot, sequence = fact.sequence, "the fact stands already"),
+            Appended::Exists(fact) => {
+                tracing::info!(slot = %draft.slot, sequence = fact.sequence, "the fact stands already")
+            }
         }
         Ok(())
     }

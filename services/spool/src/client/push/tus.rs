@@ -141,7 +141,9 @@ async fn arrived(client: &Client, created: Option<&Created>) -> Option<Uploaded>
     let asset = client.get(&assets::path(&created.asset)).await.ok()?;
     let status = Status::ALL.into_iter().find(|status| asset["status"] == status.name())?;
     let stored = match status {
-        Status::Checking | Status::Encoding | Status::Playable | Status::Ready | Status::Rejected | Status::Failed => true,
+        Status::Checking | Status::Encoding | Status::Playable | Status::Ready | Status::Rejected | Status::Failed => {
+            true
+        }
         Status::Uploading | Status::Abandoned | Status::Deleted => false,
     };
     stored.then(|| Uploaded { asset: created.asset.clone(), sequence: None })
@@ -241,7 +243,9 @@ fn judge(status: StatusCode, wait: Duration, failure: Failure, known: bool) -> F
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE if known => Fault::Gone(failure),
         // The offset moved, another request holds it, too many requests, too slow: asking again where it stands helps.
-        StatusCode::REQUEST_TIMEOUT | StatusCode::LOCKED | StatusCode::TOO_MANY_REQUESTS => Fault::Passing(failure, wait),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::LOCKED | StatusCode::TOO_MANY_REQUESTS => {
+            Fault::Passing(failure, wait)
+        }
         StatusCode::CONFLICT if known => Fault::Passing(failure, wait),
         status if status.is_server_error() => Fault::Passing(failure, wait),
         _ => Fault::Final(failure),
@@ -288,7 +292,8 @@ mod tests {
 
     #[test]
     fn base_64_is_that_of_the_rfc() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("ä ü", "w6Qgw7w=")];
+        let cases =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("ä ü", "w6Qgw7w=")];
         for (text, expected) in cases {
             assert_eq!(base64(text.as_bytes()), expected);
         }
