@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Runs the demo; with `once` it stops everything at the end.
 pub(crate) fn run(file: Option<&Path>, once: bool) -> Result<(), Failure> {
-    setup::run(setup::For::Use)?;
+    let nats = setup::run(setup::For::Use)?;
     must(cargo().args(["build", "--release", "--locked", "--package", "spool"]))?;
     let spool = target().join("release/spool");
     let home = root().join("target/demo");
@@ -31,12 +31,12 @@ pub(crate) fn run(file: Option<&Path>, once: bool) -> Result<(), Failure> {
         Some(file) => file.to_path_buf(),
         None => clip(&home)?,
     };
-    let mut server = Server::start(&spool, &home)?;
+    let mut server = Server::start(&spool, &home, &nats)?;
     println!("Spool is ready at {} (log: {})", server.url, server.log.display());
     let pushed = must(Command::new(&spool).args(["push", "--wait", "--server", &server.url]).arg(&video));
     if once {
-        server.stop()?;
-        return pushed;
+        let stopped = server.stop();
+        return pushed.and(stopped);
     }
     if let Err(failure) = pushed {
         println!("{failure}");
@@ -53,11 +53,11 @@ fn clip(home: &Path) -> Result<PathBuf, Failure> {
         return Ok(clip);
     }
     println!("making a clip of 20 s: {}", clip.display());
-    // A moving ball, because noise and bars say little about an encoder; 600 frames at 30 fps and as much sound.
+    // Bars that wander, with their corner of noise: 600 frames at 30 fps and as much sound.
     let half_made = home.join("clip.part");
     let description = format!(
-        "videotestsrc pattern=ball num-buffers=600 ! video/x-raw,width=1280,height=720,framerate=30/1 ! \
-         timeoverlay ! videoconvert ! x264enc speed-preset=veryfast key-int-max=60 ! h264parse ! queue ! mux. \
+        "videotestsrc pattern=smpte horizontal-speed=4 num-buffers=600 ! video/x-raw,width=1280,height=720,framerate=30/1 ! \
+         videoconvert ! x264enc speed-preset=veryfast key-int-max=60 ! h264parse ! queue ! mux. \
          audiotestsrc wave=sine freq=440 volume=0.2 samplesperbuffer=1600 num-buffers=600 ! \
          audio/x-raw,rate=48000,channels=2 ! audioconvert ! avenc_aac ! aacparse ! queue ! mux. \
          mp4mux name=mux ! filesink location={}",
@@ -76,7 +76,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(spool: &Path, home: &Path) -> Result<Self, Failure> {
+    fn start(spool: &Path, home: &Path, nats: &Path) -> Result<Self, Failure> {
         let log = home.join("spool.log");
         // Its usual address, so that `spool ls` in another terminal finds it; any other if that one is taken.
         let listen = if TcpListener::bind(ADDRESS).is_ok() { ADDRESS } else { "127.0.0.1:0" };
@@ -85,6 +85,10 @@ impl Server {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--"]).arg(spool).args(["up", "--json", "--listen", listen, "--data"]);
         command.arg(home.join("data")).process_group(0);
+        // One on PATH is found there by itself.
+        if nats.is_absolute() {
+            command.arg("--nats-server").arg(nats);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
         let process = command.spawn().map_err(|error| format!("start {}: {error}", spool.display()))?;
         let mut server = Self { process, url: String::new(), log };

@@ -63,7 +63,7 @@ pub(crate) type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.task {
-        Task::Setup { tests } => setup::run(if tests { setup::For::Tests } else { setup::For::Use }),
+        Task::Setup { tests } => setup::run(if tests { setup::For::Tests } else { setup::For::Use }).map(drop),
         Task::Demo { file, once } => demo::run(file.as_deref(), once),
         Task::Test { rest } => test::run(&rest),
         Task::Codegen { check } => codegen::run(check).map_err(Failure::from),

@@ -13,6 +13,7 @@ mod apt;
 mod nats;
 mod python;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Failure;
@@ -45,8 +46,8 @@ const USE_PACKAGES: &[&str] = &[
 /// To judge what Spool makes by tools that are not ours.
 const TEST_PACKAGES: &[&str] = &["ffmpeg"];
 
-/// Installs what is missing.
-pub(crate) fn run(purpose: For) -> Result<(), Failure> {
+/// Installs what is missing. Gives the nats-server to use: a path, or a name on PATH.
+pub(crate) fn run(purpose: For) -> Result<PathBuf, Failure> {
     let mut packages = USE_PACKAGES.to_vec();
     if purpose == For::Tests {
         packages.extend(TEST_PACKAGES);
@@ -59,7 +60,7 @@ pub(crate) fn run(purpose: For) -> Result<(), Failure> {
         let s3 = python::s3_server()?;
         println!("S3 server for the tests: {}", s3.display());
     }
-    Ok(())
+    Ok(server)
 }
 
 /// The oldest GStreamer that the code is written for.

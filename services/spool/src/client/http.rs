@@ -21,6 +21,7 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    trace: Option<String>,
 }
 
 /// An answer.
@@ -50,7 +51,12 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Failure::from_error(Exit::Broken, "set up the HTTP client", error))?;
-        Ok(Self { http, base, token: shared.token.clone() })
+        Ok(Self { http, base, token: shared.token.clone(), trace: None })
+    }
+
+    /// The same client with a W3C trace context on every request, so that what they lead to can be followed as one.
+    pub(crate) fn traced(&self, traceparent: &str) -> Self {
+        Self { trace: Some(traceparent.to_owned()), ..self.clone() }
     }
 
     /// The address of `path` on this server; a whole address stays as it is.
@@ -64,7 +70,10 @@ impl Client {
     pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         // Never the token to another server, whatever an answer named.
         let ours = url.origin() == self.base.origin();
-        let request = self.http.request(method, url);
+        let mut request = self.http.request(method, url);
+        if let Some(traceparent) = &self.trace {
+            request = request.header("traceparent", traceparent);
+        }
         match &self.token {
             Some(token) if ours => request.bearer_auth(token),
             _ => request,

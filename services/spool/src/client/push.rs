@@ -121,7 +121,7 @@ async fn upload(
 ) -> Result<Uploaded, Failure> {
     let fingerprint = memory::fingerprint(client.url("/")?.as_str(), source);
     let remembered = if options.fresh { None } else { memory.recall(&fingerprint) };
-    let place = remembered.unwrap_or_else(|| Place { key: Ids::random().request_id(), upload: None });
+    let place = remembered.unwrap_or_else(|| Place::new(&Ids::random()));
     let mut bar = Progress::new(out, "upload");
     let mut begun = None;
     let progress = |sent: u64| {

@@ -1,4 +1,4 @@
-//! The routes of a process: those of its roles, one listener for all; the token; health; the trace.
+//! The routes of a process: those of its roles, one listener for all; the token; health.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
@@ -9,9 +9,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use spool_kit::store::Secret;
-use spool_kit::{Ids, Stop, web};
+use spool_kit::{Stop, web};
 use spool_proto::{Code, Problem, Role};
-use tracing::Instrument as _;
 
 use crate::config::Config;
 
@@ -29,10 +28,7 @@ pub(super) fn routes(config: &Config, roles: &[Role], running: &Running, stop: &
         }
     }
     let tokens = Tokens::new(&config.tokens);
-    let ids = Ids::random();
-    let guarded = routes
-        .layer(middleware::from_fn(move |request, next| in_trace(ids.clone(), request, next)))
-        .layer(middleware::from_fn(move |request, next| with_token(tokens.clone(), request, next)));
+    let guarded = routes.layer(middleware::from_fn(move |request, next| with_token(tokens.clone(), request, next)));
     guarded.merge(health(running.ready(), stop.clone()))
 }
 
@@ -110,27 +106,6 @@ async fn with_token(tokens: Tokens, mut request: Request, next: Next) -> Respons
     web::Refusal::from(Code::Unauthorized).header(header::WWW_AUTHENTICATE, "Bearer").into_response()
 }
 
-/// Runs the request under the trace that the client named, or a new one: what it writes to the log carries that on, and
-/// with it every role that works on it later.
-async fn in_trace(ids: Ids, request: Request, next: Next) -> Response {
-    let given =
-        request.headers().get("traceparent").and_then(|value| value.to_str().ok()).filter(|t| is_traceparent(t));
-    let traceparent = given.map_or_else(|| ids.traceparent(), str::to_owned);
-    let span = tracing::info_span!("trace", trace.id = spool_nats::trace::id(&traceparent));
-    spool_nats::trace::scope(Some(traceparent), next.run(request)).instrument(span).await
-}
-
-/// Is this a W3C trace context of version 00?
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let [version, trace, span, flags] = parts.as_slice() else { return false };
-    let zero = |part: &str| part.bytes().all(|b| b == b'0');
-    *version == "00" && hex(trace, 32) && !zero(trace) && hex(span, 16) && !zero(span) && hex(flags, 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,16 +135,5 @@ mod tests {
     #[test]
     fn without_tokens_nobody_is_asked() {
         assert_eq!(Tokens::new(&[]).pass(&Method::POST, "/v1/assets", &HeaderMap::new()), Pass::Anyone);
-    }
-
-    #[test]
-    fn a_trace_context_is_taken_only_when_it_is_one() {
-        let good = format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16));
-        assert!(is_traceparent(&good));
-        for bad in
-            ["", "00-1-2-01", "01-x", &good.to_uppercase(), &format!("00-{}-{}-01", "0".repeat(32), "b".repeat(16))]
-        {
-            assert!(!is_traceparent(bad), "{bad}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use crate::tool::Outcome;
 /// How many files chance breaks.
 const HITS: usize = 10;
 /// Chance breaks files up to this size, so that the run stays short.
-const HIT_BYTES: u64 = 1_500_000;
+const HIT_BYTES: u64 = 700_000;
 /// More pixels than any picture that may be decoded.
 const HUGE: u64 = 64_000_000;
 

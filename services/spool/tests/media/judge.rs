@@ -12,6 +12,8 @@ const SYNC_S: f64 = 0.040;
 /// Least likeness of a picture to its source, and of one that was deinterlaced, which no two programs do alike.
 const ALIKE: f64 = 0.95;
 const ALIKE_DEINTERLACED: f64 = 0.90;
+/// Least likeness of any single frame: a wrong one or a broken one has less.
+const ONE_ALIKE: f64 = 0.6;
 /// Least likeness of the sound: down-mixing and coding change it a little, a wrong stream entirely.
 const SOUNDS_ALIKE: f64 = 0.5;
 /// Length of one frame of the sound as it is coded: it ends on a multiple of these.
@@ -44,7 +46,7 @@ pub(crate) fn judge(source: &Source, served: &Served) -> (Figures, Vec<String>) 
         decoded: source.picture.as_ref().map_or(0, |p| p.times_s.len()),
         ..Figures::default()
     };
-    if source.picture.is_some() != !served.videos.is_empty() {
+    if source.picture.is_some() == served.videos.is_empty() {
         broken.push(format!(
             "the source has {} picture, and {} renditions",
             source.picture.is_some(),
@@ -70,11 +72,14 @@ pub(crate) fn judge(source: &Source, served: &Served) -> (Figures, Vec<String>) 
 fn lengths(source: &Source, served: &Served, figures: &mut Figures, broken: &mut Vec<String>) {
     let span = source.span_s();
     let tolerance = source.frame_s().max(SOUND_FRAME_S) + ROUNDING_S;
-    for rendition in served.videos.iter().chain(&served.sound) {
+    for (rendition, priming) in
+        served.videos.iter().map(|r| (r, 0.0)).chain(served.sound.iter().map(|r| (r, SOUND_FRAME_S)))
+    {
         let start = rendition.times_s.first().copied().unwrap_or(0.0);
         for (what, off) in [
-            ("its list", rendition.listed_s - span),
-            ("its last frame's end", rendition.end_s - span),
+            // A list of sound counts the frame that is decoded and not played too, as every writer's does.
+            ("its list", rendition.listed_s - priming - span),
+            ("its end", rendition.end_s - span),
             ("its first frame", start),
         ] {
             figures.length_off_s = figures.length_off_s.max(off.abs());
@@ -122,49 +127,38 @@ fn shape(source: &Source, rendition: &Rendition) -> Vec<String> {
         (rendition.pixel == "1/1" || rendition.pixel == "0/1", format!("pixels are {}", rendition.pixel)),
         ((width > height) == (aspect > 1.0) || (aspect - 1.0).abs() < 0.02, format!("{size} is not upright")),
         (fits, format!("{size} has another aspect")),
-        (rendition.width % 2 == 0 && rendition.height % 2 == 0, format!("{size} is not even")),
+        (rendition.width.is_multiple_of(2) && rendition.height.is_multiple_of(2), format!("{size} is not even")),
         (width <= picture.width + 1.0 && height <= picture.height + 1.0, format!("{size} is larger than the source")),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| format!("{name}: {rule}")).collect()
 }
 
-/// Every frame keeps its time against the sound.
+/// Every frame keeps its time against the sound, and is shown for a while.
 fn sync(source: &Source, served: &Served, matched: Option<&Owed>, figures: &mut Figures, broken: &mut Vec<String>) {
-    let sound = match (&source.sound, &served.sound) {
-        (Some(meant), Some(heard)) => {
-            let (file, span) = (source.path.to_string_lossy(), source.span_s());
-            let measured = of_source(&file, meant, source.zero_s(), span)
-                .and_then(|meant| Ok(moved(&meant, &of_rendition(heard, span)?)));
-            match measured {
-                Ok(moved) => moved,
-                Err(error) => return broken.push(error),
-            }
-        }
-        _ => Moved::Silent,
-    };
-    let (start, end) = match sound {
-        Moved::By { start_s, end_s, alike } => {
+    let (start, end) = match sound_moved(source, served) {
+        Ok(Moved::By { start_s, end_s, alike }) => {
             if alike < SOUNDS_ALIKE {
                 broken.push(format!("the sound is not the source's (likeness {alike:.2})"));
             }
             (start_s, end_s)
         }
         // Then the picture alone must keep its times.
-        Moved::Silent => (0.0, 0.0),
+        Ok(Moved::Unknown) => (0.0, 0.0),
+        Err(error) => return broken.push(error),
     };
-    let mut worst = start.abs().max(end.abs());
-    let mut at = "the sound alone".to_owned();
+    let (mut worst, mut at) = (0.0, String::new());
+    if served.videos.is_empty() {
+        (worst, at) = (start.abs().max(end.abs()), "of nothing but sound".to_owned());
+    }
     for rendition in &served.videos {
         let Some(owed) = matched else { break };
         for (meant, shown) in owed.times_s.iter().zip(&rendition.times_s) {
-            for moved in [start, end] {
-                let off = (shown - meant - moved).abs();
-                if off > worst {
-                    worst = off;
-                    at = format!("{} at {meant:.3} s", rendition.name);
-                }
+            let off = (shown - meant - start).abs().max((shown - meant - end).abs());
+            if off > worst {
+                (worst, at) = (off, format!("{} at {meant:.3} s", rendition.name));
             }
         }
+        broken.extend(crowded(owed, rendition));
     }
     figures.sync_off_s = Some(worst);
     if worst > SYNC_S {
@@ -172,36 +166,61 @@ fn sync(source: &Source, served: &Served, matched: Option<&Owed>, figures: &mut 
     }
 }
 
+fn sound_moved(source: &Source, served: &Served) -> Outcome<Moved> {
+    let (Some(meant), Some(heard)) = (&source.sound, &served.sound) else { return Ok(Moved::Unknown) };
+    if !meant.comparable {
+        return Ok(Moved::Unknown);
+    }
+    let (file, span) = (source.path.to_string_lossy(), source.span_s());
+    let meant = of_source(&file, meant, source.zero_s(), span)?;
+    Ok(moved(&meant, &of_rendition(heard, span)?))
+}
+
+/// A frame that gives way at once was never seen, whatever is counted.
+fn crowded(owed: &Owed, rendition: &Rendition) -> Option<String> {
+    let steps = owed.times_s.windows(2).zip(rendition.times_s.windows(2));
+    let hasty: Vec<f64> = steps
+        .filter(|(meant, shown)| shown[1] - shown[0] < (meant[1] - meant[0]) / 2.0 - 1.5 * ROUNDING_S)
+        .map(|(_, shown)| shown[0])
+        .collect();
+    let first = hasty.first()?;
+    Some(format!(
+        "{}: {} frames are shown for less than half their time, the first at {first:.3} s",
+        rendition.name,
+        hasty.len()
+    ))
+}
+
 /// The highest and the lowest rendition look like the source.
 fn looks(source: &Source, served: &Served, owed: &Owed, figures: &mut Figures, broken: &mut Vec<String>) {
     let Some(picture) = &source.picture else { return };
-    let least = if picture.interlaced { ALIKE_DEINTERLACED } else { ALIKE };
-    let lowest = if served.videos.len() > 1 { served.videos.last() } else { None };
-    for rendition in served.videos.first().into_iter().chain(lowest) {
-        let judged = if picture.hdr {
-            upright_in_hdr(source, owed, rendition)
-        } else {
-            likeness(source, owed, rendition, Turn::Upright).map(|found| (found, found.mean > least))
-        };
-        match judged {
-            Ok((found, holds)) => {
-                if !holds {
-                    let Likeness { mean, worst } = found;
-                    broken.push(format!("{}: likeness {mean:.4} (worst frame {worst:.4})", rendition.name));
-                }
-                if figures.likeness.is_none_or(|known| found.mean < known.mean) {
-                    figures.likeness = Some(found);
-                }
+    let mut compared: Vec<&Rendition> = served.videos.iter().collect();
+    compared.drain(1..compared.len().saturating_sub(1).max(1));
+    let judged = likeness(source, owed, &compared, Turn::Upright).and_then(|found| {
+        // The tones of HDR differ on purpose; still it must be more like the source than a turned one.
+        let least = match (picture.hdr, picture.interlaced) {
+            (true, _) => {
+                let mirrored = likeness(source, owed, &compared, Turn::Mirrored)?;
+                let upside_down = likeness(source, owed, &compared, Turn::UpsideDown)?;
+                mirrored.iter().chain(&upside_down).map(|turned| turned.mean).fold(0.0, f64::max)
             }
-            Err(error) => broken.push(error),
+            (false, true) => ALIKE_DEINTERLACED,
+            (false, false) => ALIKE,
+        };
+        Ok((found, least))
+    });
+    let (found, least) = match judged {
+        Ok(judged) => judged,
+        Err(error) => return broken.push(error),
+    };
+    for (rendition, Likeness { mean, worst }) in compared.iter().zip(&found) {
+        if *mean <= least {
+            broken
+                .push(format!("{}: likeness {mean:.4} (worst frame {worst:.4}), {least} is asked for", rendition.name));
+        }
+        if !picture.hdr && *worst < ONE_ALIKE {
+            broken.push(format!("{}: one frame has a likeness of {worst:.4} only", rendition.name));
         }
     }
-}
-
-/// The tones of HDR differ on purpose; still it must be more like the source than any turned one.
-fn upright_in_hdr(source: &Source, owed: &Owed, rendition: &Rendition) -> Outcome<(Likeness, bool)> {
-    let upright = likeness(source, owed, rendition, Turn::Upright)?;
-    let mirrored = likeness(source, owed, rendition, Turn::Mirrored)?;
-    let upside_down = likeness(source, owed, rendition, Turn::UpsideDown)?;
-    Ok((upright, upright.mean > mirrored.mean.max(upside_down.mean)))
+    figures.likeness = found.into_iter().min_by(|a, b| a.mean.total_cmp(&b.mean));
 }

@@ -3,7 +3,7 @@
 //! ffmpeg turns and decodes the source, so a picture that is not upright, squeezed or shifted by a frame has no likeness
 //! to it. Frames are paired by their number, since times are judged elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::grid::Owed;
@@ -12,7 +12,7 @@ use crate::source::{Picture, Source};
 use crate::tool::{Outcome, TOOL_LIMIT, ffmpeg, run};
 
 /// At most this many frames are compared; of longer assets the start.
-const FRAMES: usize = 300;
+const FRAMES: usize = 240;
 
 /// Likeness of the luma, 1 for the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,11 +29,13 @@ pub(crate) enum Turn {
     UpsideDown,
 }
 
-/// Likeness of a rendition to its source, over the frames that are owed and not repeats.
-pub(crate) fn likeness(source: &Source, owed: &Owed, rendition: &Rendition, turn: Turn) -> Outcome<Likeness> {
+/// Likeness of renditions to their source, over the frames that are owed and not repeats. One decode of the source
+/// serves all of them.
+pub(crate) fn likeness(source: &Source, owed: &Owed, renditions: &[&Rendition], turn: Turn) -> Outcome<Vec<Likeness>> {
     let picture = source.picture.as_ref().ok_or("no picture to compare with")?;
+    let notes = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
     let frames = owed.times_s.len().saturating_sub(owed.repeats.len()).min(FRAMES);
-    let number = format!("settb=1/1000,setpts=N,trim=end_frame={frames}");
+    let number = format!("format=yuv420p,settb=1/1000,setpts=N,trim=end_frame={frames}");
     let turn = match turn {
         Turn::Upright => "",
         Turn::Mirrored => "hflip,",
@@ -41,25 +43,36 @@ pub(crate) fn likeness(source: &Source, owed: &Owed, rendition: &Rendition, turn
     };
     // The element that deinterlaces is not ours to choose; ffmpeg's best one is the measure.
     let weave = if picture.interlaced { "bwdif=mode=send_frame," } else { "" };
-    let thin = format!("select='not(mod(n\\,{}))',", owed.keep_every);
-    let (width, height) = (rendition.width, rendition.height);
-    let scale = format!("scale={width}:{height}:flags=bicubic+accurate_rnd:{},setsar=1,", colours(picture));
     let repeats: Vec<String> = owed.repeats.iter().map(|n| format!("eq(n\\,{n})")).collect();
     let unrepeat = if repeats.is_empty() { String::new() } else { format!("select='not({})',", repeats.join("+")) };
-    let graph = format!(
-        "[0:v:{}]{weave}{thin}{turn}{scale}format=yuv420p,{number}[meant];\
-         [1:v:0]{unrepeat}format=yuv420p,{number}[shown];[shown][meant]ssim=stats_file=-",
-        picture.position
-    );
+    let (position, every, count) = (picture.position, owed.keep_every, renditions.len());
+    let mut graph = format!("[0:v:{position}]{weave}select='not(mod(n\\,{every}))',{turn}split={count}");
+    (0..count).for_each(|n| graph.push_str(&format!("[s{n}]")));
+    for (n, rendition) in renditions.iter().enumerate() {
+        let (width, height, input, notes) = (rendition.width, rendition.height, n + 1, note(notes.path(), n));
+        let scale = format!("scale={width}:{height}:flags=bicubic+accurate_rnd:{},setsar=1", colours(picture));
+        graph.push_str(&format!(";[s{n}]{scale},{number}[meant{n}];[{input}:v:0]{unrepeat}{number}[shown{n}]"));
+        graph.push_str(&format!(";[shown{n}][meant{n}]ssim=stats_file={}", notes.display()));
+    }
     let mut command = Command::new("ffmpeg");
-    command.args(["-hide_banner", "-nostdin", "-v", "error", "-i"]).arg(&source.path).args(["-i", &rendition.url]);
+    command.args(["-hide_banner", "-nostdin", "-v", "error", "-i"]).arg(&source.path);
+    for rendition in renditions {
+        command.args(["-i", &rendition.url]);
+    }
     command.args(["-filter_complex", &graph, "-f", "null", "/dev/null"]);
     let ended = run(&mut command, TOOL_LIMIT)?;
-    let each: Vec<f64> = ended.text().lines().filter_map(luma).collect();
-    if ended.code != Some(0) || each.is_empty() {
-        return Err(format!("{command:?}: {}", ended.err.lines().take(3).collect::<Vec<_>>().join(" | ")));
-    }
-    Ok(Likeness { mean: each.iter().sum::<f64>() / each.len() as f64, worst: each.iter().copied().fold(1.0, f64::min) })
+    let failed = || format!("{command:?}: {}", ended.err.lines().take(3).collect::<Vec<_>>().join(" | "));
+    let read = |n: usize| {
+        let text = std::fs::read_to_string(note(notes.path(), n)).ok()?;
+        let each: Vec<f64> = text.lines().filter_map(luma).collect();
+        let mean = each.iter().sum::<f64>() / each.len() as f64;
+        (each.len() >= frames).then(|| Likeness { mean, worst: each.iter().copied().fold(1.0, f64::min) })
+    };
+    (0..count).map(|n| read(n).filter(|_| ended.code == Some(0)).ok_or_else(failed)).collect()
+}
+
+fn note(dir: &Path, n: usize) -> PathBuf {
+    dir.join(format!("ssim-{n}"))
 }
 
 /// `Y:0.987` of a line of ffmpeg's statistics.

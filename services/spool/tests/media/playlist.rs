@@ -27,6 +27,8 @@ pub(crate) struct Media {
     /// Length of each segment.
     pub(crate) lengths_s: Vec<f64>,
     pub(crate) ended: bool,
+    /// Address of the last segment.
+    pub(crate) last_uri: Option<String>,
 }
 
 impl Media {
@@ -83,7 +85,8 @@ pub(crate) fn media(url: &str) -> Outcome<Media> {
 pub(crate) fn parse(text: String) -> Media {
     let lengths = text.lines().filter_map(|line| line.strip_prefix("#EXTINF:"));
     let lengths_s = lengths.filter_map(|value| value.split(',').next()?.parse().ok()).collect();
-    Media { lengths_s, ended: text.lines().any(|line| line == "#EXT-X-ENDLIST"), text }
+    let last_uri = text.lines().rfind(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned);
+    Media { lengths_s, ended: text.lines().any(|line| line == "#EXT-X-ENDLIST"), last_uri, text }
 }
 
 /// Every rule that a finished media playlist breaks.

@@ -70,6 +70,16 @@ fn a_wrong_frame_in_its_place_is_found_by_its_looks() {
 }
 
 #[test]
+fn a_frame_that_is_broken_is_found_among_many() {
+    breaks("drawbox=t=fill:color=white:enable='eq(n,50)'", "anull", "one frame has a likeness of");
+}
+
+#[test]
+fn a_frame_that_gives_way_at_once_is_found() {
+    breaks("setpts='PTS+if(eq(N,50),0.03/TB,0)'", "anull", "1 frames are shown for less than half their time");
+}
+
+#[test]
 fn sound_that_comes_late_is_found() {
     breaks("null", "adelay=60:all=1,atrim=end=5", "sound against picture is off by");
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use crate::http::join;
 use crate::playlist::{self, Master, Media};
-use crate::tool::{Outcome, TOOL_LIMIT, run};
+use crate::tool::{Outcome, TOOL_LIMIT, ffprobe, run};
 
 /// An asset as it plays.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(crate) struct Rendition {
     pub(crate) pixel: String,
     /// Start of each decoded frame.
     pub(crate) times_s: Vec<f64>,
-    /// End of the last one, by what the packets say.
+    /// End of the last one: of sound by its samples, of a picture by what ffprobe finds in the last chunk.
     pub(crate) end_s: f64,
     /// Sum of the lengths that the playlist states.
     pub(crate) listed_s: f64,
@@ -148,7 +149,12 @@ fn rendition(url: &str, stream: &Decoded, complaints: &mut Vec<String>) -> Outco
     let name = url.rsplit('/').next().unwrap_or(url).trim_end_matches(".m3u8").to_owned();
     let list: Media = playlist::media(url)?;
     complaints.extend(playlist::judge(&name, &list));
-    let end_s = stream.frames.last().map_or(0.0, |(start, length)| start + length);
+    let end_s = if stream.video {
+        let last = list.last_uri.as_ref().ok_or_else(|| format!("{url} lists nothing"))?;
+        end_of_chunk(&join(url, last))?
+    } else {
+        stream.frames.last().map_or(0.0, |(start, length)| start + length)
+    };
     Ok(Rendition {
         name,
         url: url.to_owned(),
@@ -159,4 +165,11 @@ fn rendition(url: &str, stream: &Decoded, complaints: &mut Vec<String>) -> Outco
         end_s,
         listed_s: list.span_s(),
     })
+}
+
+/// Where the track of a chunk ends. (The last frame in decoding order carries the rest of the track, and ffmpeg's players
+/// of lists do not pass that on; its reader of files does.)
+fn end_of_chunk(url: &str) -> Outcome<f64> {
+    let found = ffprobe(&["-v", "error", "-show_entries", "stream=duration", "-of", "csv=p=0", url])?.text();
+    found.trim().parse().map_err(|_| format!("ffprobe finds no length in {url}: {found}"))
 }

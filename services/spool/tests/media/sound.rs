@@ -22,8 +22,8 @@ const AS_GOOD: f64 = 0.995;
 pub(crate) enum Moved {
     /// By this much at the start and at the end (later is more), alike by at least this much (1 is the same).
     By { start_s: f64, end_s: f64, alike: f64 },
-    /// Nothing is to be heard.
-    Silent,
+    /// Nothing is to be heard, or nothing that ffmpeg decodes whole.
+    Unknown,
 }
 
 /// The source's sound on the timeline that begins at `zero_s`, `span_s` long.
@@ -31,7 +31,7 @@ pub(crate) fn of_source(file: &str, sound: &Sound, zero_s: f64, span_s: f64) -> 
     let stream = format!("0:a:{}", sound.position);
     // Gaps are filled, so that what follows one stays in its place.
     let heard = pcm(&["-copyts", "-i", file, "-map", &stream, "-af", "aresample=async=1"])?;
-    Ok(placed(&heard, sound.start_s - zero_s, span_s))
+    Ok(placed(&heard, sound.decoded_s - zero_s, span_s))
 }
 
 /// What is served, on its own timeline.
@@ -72,7 +72,7 @@ pub(crate) fn moved(meant: &[i16], heard: &[i16]) -> Moved {
     match (start, end) {
         (Some(start), Some(end)) => Moved::By { start_s: start.0, end_s: end.0, alike: start.1.min(end.1) },
         (Some(one), None) | (None, Some(one)) => Moved::By { start_s: one.0, end_s: one.0, alike: one.1 },
-        (None, None) => Moved::Silent,
+        (None, None) => Moved::Unknown,
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let late: Vec<i16> = std::iter::repeat_n(0, 100).chain(meant.iter().copied()).collect();
         let Moved::By { start_s, alike, .. } = moved(&meant, &late) else { panic!("silent") };
         assert!((start_s - 0.05).abs() < 0.001 && alike > 0.99, "{start_s} {alike}");
-        assert_eq!(moved(&vec![0; RATE], &late), Moved::Silent);
+        assert_eq!(moved(&vec![0; RATE], &late), Moved::Unknown);
     }
 
     #[test]

@@ -43,20 +43,29 @@ pub(crate) struct Sound {
     pub(crate) position: usize,
     pub(crate) start_s: f64,
     pub(crate) end_s: f64,
+    /// Start of the first frame that ffmpeg decodes: its AAC decoder drops the very first where nothing came before.
+    pub(crate) decoded_s: f64,
+    /// Does ffmpeg decode all of it? Of AMR it decodes one frame a packet, where phones put fifty.
+    pub(crate) comparable: bool,
 }
 
 impl Source {
     /// Looks at a file; decodes all of it once.
     pub(crate) fn look_at(path: &Path) -> Outcome<Self> {
         let file = path.to_string_lossy();
-        let found = ffprobe(&["-v", "quiet", "-of", "json", "-show_streams", &file])?;
+        let found = ffprobe(&["-v", "quiet", "-of", "json", "-show_streams", "-show_format", &file])?;
         let found: Value = serde_json::from_slice(&found.out).map_err(|error| format!("ffprobe {file}: {error}"))?;
         let streams = found["streams"].as_array().cloned().unwrap_or_default();
+        let avi = found["format"]["format_name"] == "avi";
         let of = |kind: &str| -> Vec<Value> {
             let still = |s: &&Value| s["disposition"]["attached_pic"] == 1;
             streams.iter().filter(|s| s["codec_type"] == kind && !still(s)).cloned().collect()
         };
-        let picture = chosen_video(&of("video")).map(|(at, stream)| look_at_picture(&file, at, &stream)).transpose()?;
+        let mut picture =
+            chosen_video(&of("video")).map(|(at, stream)| look_at_picture(&file, at, &stream)).transpose()?;
+        if let Some(picture) = picture.as_mut().filter(|_| avi) {
+            picture.begin_at_zero();
+        }
         let sound = chosen_audio(&of("audio")).map(|(at, stream)| look_at_sound(&file, at, &stream)).transpose()?;
         Ok(Self { path: path.to_owned(), picture, sound: sound.flatten() })
     }
@@ -76,6 +85,15 @@ impl Source {
     /// The usual distance of two frames; of the sound's own frames where there is no picture.
     pub(crate) fn frame_s(&self) -> f64 {
         self.picture.as_ref().map_or(1024.0 / 48_000.0, |p| p.frame_s)
+    }
+}
+
+impl Picture {
+    /// AVI has no times, only an order; what ffmpeg states first is the depth of its reordering.
+    fn begin_at_zero(&mut self) {
+        let first = self.times_s.first().copied().unwrap_or(0.0);
+        self.times_s.iter_mut().for_each(|time| *time -= first);
+        self.end_s -= first;
     }
 }
 
@@ -163,5 +181,11 @@ fn look_at_sound(file: &str, position: usize, stream: &Value) -> Outcome<Option<
         .filter_map(|f| Some((number(&f["best_effort_timestamp_time"])?, number(&f["nb_samples"])? / rate)))
         .collect();
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(None) };
-    Ok(Some(Sound { position, start_s: first.0, end_s: last.0 + last.1 }))
+    let stated = number(&stream["start_time"]).filter(|start| *start <= first.0 && first.0 - start <= first.1 + 0.001);
+    let start_s = if stream["codec_name"] == "aac" { stated.unwrap_or(first.0) } else { first.0 };
+    let decoded: f64 = times.iter().map(|(_, length)| length).sum();
+    let comparable = decoded > (last.0 - first.0) * 0.9;
+    let stated_end = number(&stream["duration"]).map(|length| start_s + length);
+    let end_s = if comparable { last.0 + last.1 } else { stated_end.unwrap_or(last.0) };
+    Ok(Some(Sound { position, start_s, end_s, decoded_s: first.0, comparable }))
 }

@@ -61,8 +61,8 @@ pub(crate) fn sound_only(dir: &Path) -> Outcome<PathBuf> {
     clip(dir, "sound.m4a", "", "sine=frequency=440:duration=5:sample_rate=44100", "-c:a aac")
 }
 
-/// A white flash and a beep, each second from 0.5 s, in three containers: frames that are reordered, a transport stream
-/// that begins at 1.4 s, and sound that begins half a second before the picture.
+/// A white flash and a beep, each second from 0.5 s: frames that are reordered, a transport stream that begins at 1.4 s,
+/// sound that begins before the picture, and a picture that begins before the sound.
 pub(crate) fn flash_and_beep(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let picture = "color=black:size=320x240:rate=30000/1001:duration=10,\
                    drawbox=color=white:t=fill:enable='between(mod(t-0.5\\,1)\\,0\\,0.099)*gte(t\\,0.5)'";

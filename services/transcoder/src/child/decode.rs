@@ -1,18 +1,23 @@
-//! One stream of the source, decoded: source ! decodebin3 ! queue ! tail ! appsink, pulled by the caller.
+//! One stream of the source, decoded: source ! parsebin ! queue ! decoder ! queue ! tail ! appsink, pulled by the caller.
+//!
+//! `decodebin3` is not used: it decides anew with each announcement of streams (FLV makes three, the last of one stream
+//! alone: 10 of 30 runs stood still), takes no data tracks (phones' `mebx` ended the demuxer), and queues what nobody
+//! wants. Here the wanted stream's pad gets its decoder, and every other one a sink that takes all and waits for nothing.
 //!
 //! The caller pulls at its own pace, so back-pressure reaches the demuxer and the caller alone decides what happens to
 //! a frame. A decoder or demuxer that gives up is the end of what can be had, with a reason; whether that is too short
 //! is the caller's question ([`crate::child::video`], [`crate::child::audio`]). Nothing here waits for ever: whatever
 //! moves no byte for [`QUIET_LIMIT`] is a stall.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 
 use super::source::{self, Ranges};
-use super::streams::{self, Kind};
+use super::streams::Kind;
 use crate::order::{Failure, FailureCode};
 
 /// Threads of one decoder. Frame threads change nothing in the picture, but they cost memory, and their number belongs
@@ -25,6 +30,8 @@ const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 const QUIET_LIMIT: u32 = 150;
 /// Decoded pictures or blocks of sound that wait between decoder, tail and caller, each.
 const QUEUED: u32 = 4;
+/// Compressed pictures or blocks that are read ahead of the decoder.
+const AHEAD: u32 = 16;
 
 /// What to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +69,11 @@ pub struct Decode {
     seen_moves: u64,
     quiet: u32,
     gave_up: Option<String>,
+    refused: Refused,
 }
+
+/// What wiring found that ends the decode: it runs on the demuxer's thread.
+type Refused = Arc<Mutex<Option<Failure>>>;
 
 impl Decode {
     /// Builds the pipeline and waits until the first frame or block stands at its end. `tail` has one `sink` and one
@@ -70,31 +81,27 @@ impl Decode {
     pub fn open(ranges: &Arc<dyn Ranges>, wanted: Wanted, tail: &gst::Bin) -> Result<Self, Failure> {
         leave_alpha_alone();
         let pipeline = gst::Pipeline::new();
-        streams::silence_data(&pipeline);
         let source = source::element(Arc::clone(ranges))?;
         let source_name = source.name();
-        let decoder = make("decodebin3")?;
+        let parser = make("parsebin")?;
         let queue = make("queue")?;
         queue.set_property("max-size-buffers", QUEUED);
         queue.set_property("max-size-bytes", 0u32);
         queue.set_property("max-size-time", 0u64);
         let sink = gst_app::AppSink::builder().sync(false).max_buffers(QUEUED).build();
         accept_strides(&sink);
-        let elements = [&source, &decoder, &queue, tail.upcast_ref(), sink.upcast_ref()];
+        let elements = [&source, &parser, &queue, tail.upcast_ref(), sink.upcast_ref()];
         pipeline.add_many(elements).map_err(own)?;
-        source.link(&decoder).map_err(own)?;
+        source.link(&parser).map_err(own)?;
         gst::Element::link_many([&queue, tail.upcast_ref(), sink.upcast_ref()]).map_err(own)?;
 
         let moves = Arc::new(AtomicU64::new(0));
-        streams::silence_data(&pipeline);
-        let chosen = Arc::new(OnceLock::new());
-        choose_stream(&decoder, wanted, &chosen);
-        drop_other_streams(&pipeline, &chosen);
-        link_when_ready(&decoder, &queue, wanted);
+        let refused = Arc::default();
+        wire_streams(&pipeline, &parser, &queue, wanted, &refused);
         pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;
         let mut decode =
-            Self { pipeline, sink, bus, source_name, wanted, moves, seen_moves: 0, quiet: 0, gave_up: None };
+            Self { pipeline, sink, bus, source_name, wanted, moves, seen_moves: 0, quiet: 0, gave_up: None, refused };
         decode.pipeline.set_state(gst::State::Paused).map_err(own)?;
         decode.preroll()?;
         Ok(decode)
@@ -157,6 +164,9 @@ impl Decode {
     }
 
     fn read_messages(&mut self) -> Result<(), Failure> {
+        if let Some(refused) = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(refused);
+        }
         while let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Element]) {
             if let gst::MessageView::Error(error) = message.view() {
                 let detail = format!("{} ({})", error.error(), error.debug().unwrap_or_default());
@@ -191,6 +201,10 @@ impl Decode {
 
 impl Drop for Decode {
     fn drop(&mut self) {
+        // Sinks that were locked to playing are not stopped with the pipeline.
+        for sink in self.pipeline.children().into_iter().filter(gst::Element::is_locked_state) {
+            sink.set_locked_state(false);
+        }
         // Nothing is left to do with a refusal: the process ends soon after, and the threads with it.
         let _ = self.pipeline.set_state(gst::State::Null);
     }
@@ -221,63 +235,109 @@ pub(crate) fn chain(elements: &[gst::Element]) -> Result<gst::Bin, Failure> {
     Ok(bin)
 }
 
-/// The choice rests on the stream's id alone: decodebin3 asks again for every updated collection, and an answer that
-/// changes leaves the pipeline without end.
-///
-/// FLV announces its streams one after another. Until the wanted one is known the others are taken as stand-ins, for good:
-/// with nothing taken the demuxer ends with "not-linked" before the wanted stream turns up.
-fn choose_stream(decoder: &gst::Element, wanted: Wanted) {
-    let stand_ins: Mutex<HashSet<String>> = Mutex::default();
-    decoder.connect("select-stream", false, move |args| {
-        let collection = args.get(1)?.get::<gst::StreamCollection>().ok()?;
-        let stream = args.get(2)?.get::<gst::Stream>().ok()?;
-        let id = streams::id_of(&stream);
-        let mut stand_ins = stand_ins.lock().unwrap_or_else(PoisonError::into_inner);
-        let selected = match streams::id_at(&collection, wanted.kind, wanted.stream) {
-            Some(chosen) => chosen == id || stand_ins.contains(&id),
-            None => {
-                stand_ins.insert(id);
-                true
-            }
+/// Gives the wanted stream its decoder and the others a sink.
+fn wire_streams(
+    pipeline: &gst::Pipeline,
+    parser: &gst::Element,
+    queue: &gst::Element,
+    wanted: Wanted,
+    refused: &Refused,
+) {
+    let (weak, queue_weak, told) = (pipeline.downgrade(), queue.downgrade(), Arc::clone(refused));
+    let queue = queue_weak.clone();
+    parser.connect_pad_added(move |parser, pad| {
+        let (Some(pipeline), Some(queue)) = (weak.upgrade(), queue.upgrade()) else { return };
+        let free = queue.static_pad("sink").is_some_and(|sink| !sink.is_linked());
+        let wired = if free && is_wanted(parser, pad, wanted) {
+            wire_decoder(&pipeline, pad, &queue, wanted.kind)
+        } else {
+            wire_nothing(&pipeline, pad)
         };
-        Some(i32::from(selected).to_value())
+        if let Err(failure) = wired {
+            told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        }
+    });
+    let (queue, told) = (queue_weak, Arc::clone(refused));
+    parser.connect("drained", false, move |_| {
+        let came = queue.upgrade().and_then(|queue| queue.static_pad("sink")).is_none_or(|sink| sink.is_linked());
+        if !came {
+            let failure = Failure::new(FailureCode::SourceUndecodable, "the stream never came");
+            let failure = failure.with("kind", wanted.kind.as_str()).with("codec", "unknown");
+            told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        }
+        None
     });
 }
 
-/// Links the wanted stream; stand-ins run into nothing.
-/// Takes the buffers of streams that were not chosen away right behind the demuxer. decodebin3 would keep them in a queue
-/// that waits for the chosen stream; where the two lie far apart in the file that queue fills up and both stand still.
-fn drop_other_streams(pipeline: &gst::Pipeline, chosen: &Arc<OnceLock<String>>) {
-    let chosen = Arc::clone(chosen);
-    pipeline.connect_deep_element_added(move |_, _, element| {
-        if !element.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DEMUXER)) {
-            return;
-        }
-        let chosen = Arc::clone(&chosen);
-        element.connect_pad_added(move |_, pad| {
-            let chosen = Arc::clone(&chosen);
-            pad.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
-                let other = chosen.get().is_some_and(|id| pad.stream_id().is_some_and(|own| own.as_str() != id));
-                if other { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
-            });
-        });
-    });
+/// Is it the stream at the wanted position? The demuxer has all its pads when the first is handed out (but in FLV, which
+/// has one of a kind), so positions are counted among those; what has no demuxer has one stream.
+fn is_wanted(parser: &gst::Element, pad: &gst::Pad, wanted: Wanted) -> bool {
+    if !carries(pad, wanted.kind) {
+        return false;
+    }
+    let Some(parser) = parser.dynamic_cast_ref::<gst::Bin>() else { return false };
+    let is_demuxer = |e: &gst::Element| e.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DEMUXER));
+    let demuxers = parser.iterate_recurse().into_iter().flatten().filter(is_demuxer);
+    let pads = demuxers.flat_map(|demuxer| demuxer.src_pads());
+    let ids: BTreeSet<_> = pads.filter(|pad| carries(pad, wanted.kind)).filter_map(|pad| pad.stream_id()).collect();
+    let chosen = ids.into_iter().nth(wanted.stream as usize);
+    chosen.is_none_or(|id| pad.stream_id() == Some(id))
 }
 
-fn link_when_ready(decoder: &gst::Element, queue: &gst::Element, wanted: Wanted) {
-    let queue = queue.downgrade();
-    decoder.connect_pad_added(move |_, pad| {
-        let sink = queue.upgrade().and_then(|queue| queue.static_pad("sink"));
-        let ours = pad.name().starts_with(wanted.kind.as_str());
-        if let Some(sink) = sink.filter(|sink| ours && !sink.is_linked()) {
-            // A refused link shows as the pipeline's own error on the bus.
-            let _ = pad.link(&sink);
-            return;
-        }
-        // No sink: one that holds its first buffer, gap or end until playing would stop the demuxer on the way there.
-        let all = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST | gst::PadProbeType::EVENT_DOWNSTREAM;
-        pad.add_probe(all, |_, _| gst::PadProbeReturn::Drop);
-    });
+/// Does a pad carry pictures, or sound?
+fn carries(pad: &gst::Pad, kind: Kind) -> bool {
+    if let Some(stream) = pad.stream() {
+        return kind.matches(stream.stream_type());
+    }
+    let caps = pad.current_caps();
+    let name = caps.as_ref().and_then(|caps| caps.structure(0)).map_or("", |s| s.name().as_str());
+    match kind {
+        Kind::Video => name.starts_with("video/") || name.starts_with("image/"),
+        Kind::Audio => name.starts_with("audio/"),
+    }
+}
+
+/// The best-ranked decoder of what the pad carries, between the pad and `queue`. Raw streams need none.
+fn wire_decoder(pipeline: &gst::Pipeline, pad: &gst::Pad, queue: &gst::Element, kind: Kind) -> Result<(), Failure> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let name = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
+    let ahead = make("queue")?;
+    ahead.set_property("max-size-buffers", AHEAD);
+    ahead.set_property("max-size-bytes", 0u32);
+    ahead.set_property("max-size-time", 0u64);
+    let mut chain = vec![ahead];
+    if !name.ends_with("/x-raw") {
+        let decoders = gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DECODER, gst::Rank::MARGINAL);
+        // One that takes everything of the kind before one that might not; names decide between equals.
+        let merit = |f: &gst::ElementFactory| (f.can_sink_all_caps(&caps), f.rank(), Reverse(f.name()));
+        let best = decoders.into_iter().filter(|f| f.can_sink_any_caps(&caps)).max_by_key(merit);
+        let best = best.ok_or_else(|| {
+            let failure = Failure::new(FailureCode::SourceCodecUnsupported, format!("no decoder takes {caps}"));
+            failure.with("kind", kind.as_str()).with("codec", &name)
+        })?;
+        chain.push(best.create().build().map_err(own)?);
+    }
+    pipeline.add_many(&chain).map_err(own)?;
+    gst::Element::link_many(chain.iter().chain([queue])).map_err(own)?;
+    for element in chain.iter().rev() {
+        element.sync_state_with_parent().map_err(own)?;
+    }
+    let sink = chain[0].static_pad("sink").ok_or_else(|| Failure::own("a queue without sink pad"))?;
+    pad.link(&sink).map(|_| ()).map_err(own)
+}
+
+/// A sink that plays from the start on, whatever the pipeline does: one that waited for playing with its first buffer
+/// would stop the demuxer's only thread before the wanted stream came.
+fn wire_nothing(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), Failure> {
+    let nothing = make("fakesink")?;
+    nothing.set_property("sync", false);
+    nothing.set_property("async", false);
+    nothing.set_property("enable-last-sample", false);
+    nothing.set_locked_state(true);
+    pipeline.add(&nothing).map_err(own)?;
+    nothing.set_state(gst::State::Playing).map_err(own)?;
+    let sink = nothing.static_pad("sink").ok_or_else(|| Failure::own("a sink without pad"))?;
+    pad.link(&sink).map(|_| ()).map_err(own)
 }
 
 /// WebM with an alpha plane is shown without it, as everywhere: the bins that would combine the two need a second stream

@@ -4,8 +4,6 @@
 //! collection. So the choice never rests on what came first: streams of a kind are ordered by their stream id (each
 //! demuxer writes its track number into it, with leading zeros), and facts name a position in that order.
 
-use gst::prelude::*;
-
 /// The two kinds of streams that Spool works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -79,30 +77,6 @@ pub fn id_at(collection: &gst::StreamCollection, kind: Kind, position: u32) -> O
 /// The id of a stream; empty where it has none.
 pub fn id_of(stream: &gst::Stream) -> String {
     stream.stream_id().map(|id| id.to_string()).unwrap_or_default()
-}
-
-/// Keeps data streams (`meta/…`: phones write positions and faces so) out of a pipeline with `decodebin3`, which takes
-/// no caps of theirs and ends the whole demuxer with "not-negotiated". To be called before the pipeline starts.
-pub fn silence_data(pipeline: &gst::Pipeline) {
-    pipeline.connect_deep_element_added(|_, _, element| {
-        let demuxer = element.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DEMUXER));
-        if !demuxer {
-            return;
-        }
-        element.connect_pad_added(|_, pad| {
-            let data = |caps: gst::Caps| caps.structure(0).is_some_and(|s| s.name().starts_with("meta/"));
-            if !pad.current_caps().is_some_and(data) {
-                return;
-            }
-            // On a source pad, where dropping is clean; stream start, segment and end go through.
-            pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-                match info.event().map(|event| event.type_()) {
-                    Some(gst::EventType::Caps) | None => gst::PadProbeReturn::Drop,
-                    Some(_) => gst::PadProbeReturn::Ok,
-                }
-            });
-        });
-    });
 }
 
 #[cfg(test)]

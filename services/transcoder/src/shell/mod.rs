@@ -146,7 +146,7 @@ impl Transcoder {
             stall: config.child_stall.0,
         };
         let launcher = tokio::task::spawn_blocking(move || Launcher::new(child)).await;
-        let launcher = launcher.map_err(|err| std::io::Error::other(err)).map_err(LaunchError::Thread);
+        let launcher = launcher.map_err(std::io::Error::other).map_err(LaunchError::Thread);
         let launcher = launcher.and_then(|launcher| launcher).map_err(NewError::Launch)?;
         let toolchain = toolchain::name(&deps.registry_dir).map_err(NewError::Toolchain)?;
         tracing::info!(toolchain, "media children are ready");

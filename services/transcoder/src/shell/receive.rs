@@ -25,6 +25,7 @@ pub(super) struct Allowed {
 }
 
 /// What came of a delivery.
+#[expect(clippy::large_enum_variant, reason = "one of these exists at a time")]
 pub(super) enum Received {
     /// Nothing to state yet.
     More,

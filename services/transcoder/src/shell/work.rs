@@ -167,7 +167,9 @@ impl Attempt<'_> {
         };
         let facts = match answer(finished)? {
             Answer::Inspected(facts) => facts,
-            other => return Err(Broke::Failed(unexpected(&other))),
+            other @ (Answer::Encoded | Answer::Still(_) | Answer::Failed(_)) => {
+                return Err(Broke::Failed(unexpected(&other)));
+            }
         };
         let Job::Inspect(inspect) = &self.order.job else { return Ok(()) };
         self.append(Slot::UploadVerdict { verdict: inspect.verdict }, SourceAccepted { facts }.into()).await?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
+use spool_kit::Ids;
 use spool_proto::AssetId;
 use spool_proto::id::Sha256;
 
@@ -16,8 +17,17 @@ use super::Source;
 pub(super) struct Place {
     /// Idempotency key of its creation.
     pub(super) key: String,
+    /// Trace context of all its requests.
+    pub(super) trace: String,
     /// The upload, once it is known that it was created.
     pub(super) upload: Option<Created>,
+}
+
+impl Place {
+    /// An upload that nobody knows of yet.
+    pub(super) fn new(ids: &Ids) -> Self {
+        Self { key: ids.request_id(), trace: ids.traceparent(), upload: None }
+    }
 }
 
 /// An upload that the server knows.
@@ -103,7 +113,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let memory = Memory::at(directory.path().join("uploads"));
         let asset = AssetId::from_bits(7);
-        let place = Place { key: "k".to_owned(), upload: Some(Created { url: "http://x/y".to_owned(), asset }) };
+        let place = Place {
+            key: "k".to_owned(),
+            trace: "t".to_owned(),
+            upload: Some(Created { url: "http://x/y".to_owned(), asset }),
+        };
         assert_eq!(memory.recall("f"), None);
         memory.keep("f", &place);
         assert_eq!(memory.recall("f"), Some(place));

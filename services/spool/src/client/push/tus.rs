@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt as _;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
+use spool_kit::Ids;
 use spool_proto::{AssetId, Status};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
@@ -63,6 +64,7 @@ pub(super) async fn upload(
     remember: impl Fn(&Place),
     mut progress: impl FnMut(u64),
 ) -> Result<Uploaded, Failure> {
+    let client = &client.traced(&place.trace);
     // Before it is sent: a creation whose answer is lost is asked for again under the same key.
     remember(&place);
     let mut attempt = 0;
@@ -83,8 +85,7 @@ pub(super) async fn upload(
                 if let Some(uploaded) = arrived(client, place.upload.as_ref()).await {
                     return Ok(uploaded);
                 }
-                let key = spool_kit::Ids::random().request_id();
-                place = Place { key, upload: None };
+                place = Place::new(&Ids::random());
                 remember(&place);
                 (failure, Duration::ZERO)
             }
