@@ -47,6 +47,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Sets up and runs the long media tests: every file of `../shared/media`, or clips of our own, through the real binary.
+    Media,
     /// Generates the wire types from `proto/spool/v1`.
     Codegen {
         /// Change nothing; fail when what is committed differs.
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Task::Setup { tests } => setup::run(if tests { setup::For::Tests } else { setup::For::Use }).map(drop),
         Task::Demo { file, once } => demo::run(file.as_deref(), once),
         Task::Test { rest } => test::run(&rest),
+        Task::Media => test::media(),
         Task::Codegen { check } => codegen::run(check).map_err(Failure::from),
         Task::Licences => licences::run(),
     };

@@ -12,8 +12,35 @@ use crate::{Failure, codegen, setup};
 pub(crate) fn run(rest: &[String]) -> Result<(), Failure> {
     setup::run(setup::For::Tests)?;
     codegen::run(true)?;
+    let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
+    arguments.extend(rest.iter().map(String::as_str));
+    counted(&arguments)
+}
+
+/// The long media tests, which the default run leaves out: minutes of encoding, and every violation in one table.
+pub(crate) fn media() -> Result<(), Failure> {
+    setup::run(setup::For::Tests)?;
+    let every = [
+        "test",
+        "--locked",
+        "--no-fail-fast",
+        "-p",
+        "spool-transcoder",
+        "--test",
+        "encode",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ];
+    let children = counted(&every);
+    counted(&["test", "--locked", "-p", "spool", "--test", "media", "--", "--nocapture"])?;
+    children
+}
+
+/// Runs cargo with these arguments and adds up what the test binaries say at their end.
+fn counted(arguments: &[&str]) -> Result<(), Failure> {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(rest);
+    command.args(arguments);
     println!("$ {}", typed(&command));
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("start cargo test: {error}"))?;
     let mut tally = Tally::default();

@@ -96,6 +96,7 @@ fn check_file(dir: &Path, path: &Path, frames: Option<u64>) -> Result<String, St
 }
 
 #[test]
+#[ignore = "minutes of encoding; `cargo xtask media` runs it"]
 fn every_good_file_of_the_collection_comes_out_whole() {
     let Some(collection) = collection() else {
         println!("no collection here: the synthesised clips of the other tests stand alone");
