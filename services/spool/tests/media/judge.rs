@@ -185,7 +185,7 @@ fn crowded(owed: &Owed, rendition: &Rendition) -> Option<String> {
         .collect();
     let first = hasty.first()?;
     Some(format!(
-        "{}: {} frames are shown for less than half their time, the first at {first:.3} s",
+        "{}: frames shown for less than half their time: {}, the first at {first:.3} s",
         rendition.name,
         hasty.len()
     ))

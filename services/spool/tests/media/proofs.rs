@@ -76,7 +76,7 @@ fn a_frame_that_is_broken_is_found_among_many() {
 
 #[test]
 fn a_frame_that_gives_way_at_once_is_found() {
-    breaks("setpts='PTS+if(eq(N,50),0.03/TB,0)'", "anull", "1 frames are shown for less than half their time");
+    breaks("setpts='PTS+if(eq(N,50),0.03/TB,0)'", "anull", "frames shown for less than half their time: 1");
 }
 
 #[test]

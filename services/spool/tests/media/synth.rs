@@ -68,26 +68,16 @@ pub(crate) fn flash_and_beep(dir: &Path) -> Outcome<Vec<PathBuf>> {
                    drawbox=color=white:t=fill:enable='between(mod(t-0.5\\,1)\\,0\\,0.099)*gte(t\\,0.5)'";
     let sound = "aevalsrc='if(gte(t\\,0.5)*lt(mod(t-0.5\\,1)\\,0.1)\\,0.8*sin(2*PI*700*t)\\,0)':s=48000:d=10";
     let reordered = clip(dir, "flash.mp4", picture, sound, &format!("{H264} -bf 3"))?;
-    let late = dir.join("flash-late.mkv");
-    let (from, to) = (reordered.to_string_lossy(), late.to_string_lossy());
-    ffmpeg(&[
-        "-v",
-        "error",
-        "-itsoffset",
-        "0.5",
-        "-i",
-        &from,
-        "-i",
-        &from,
-        "-map",
-        "0:v",
-        "-map",
-        "1:a",
-        "-c",
-        "copy",
-        &to,
-    ])?;
-    Ok(vec![reordered.clone(), clip(dir, "flash.ts", picture, sound, &format!("{H264} -bf 3"))?, late])
+    let mut flashes = vec![reordered.clone(), clip(dir, "flash.ts", picture, sound, &format!("{H264} -bf 3"))?];
+    for (name, late, other) in [("flash-late.mkv", "0:v", "1:a"), ("beep-late.mp4", "0:a", "1:v")] {
+        let to = dir.join(name);
+        let (from, file) = (reordered.to_string_lossy(), to.to_string_lossy());
+        let moved = ["-v", "error", "-itsoffset", "0.3", "-i", &from, "-i", &from];
+        let chosen = ["-map", late, "-map", other, "-c", "copy", &file];
+        ffmpeg(&[&moved[..], &chosen[..]].concat())?;
+        flashes.push(to);
+    }
+    Ok(flashes)
 }
 
 /// Five minutes of a small picture; `name` names the container.
