@@ -1,17 +1,20 @@
-//! What a newcomer and the CI start: set-up, demo, tests, checks and generated code.
+//! What a newcomer and the CI start: set-up, demo, tests, benchmarks, checks and generated code.
 //!
 //! `cargo xtask …` needs the Rust toolchain and nothing else: this crate depends on no crate of Spool and so on no
 //! GStreamer. Every step prints what it does; what is missing and can't be installed is named with the command that would.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on its standard streams")]
 
+mod bench;
 mod codegen;
 mod demo;
 mod licences;
 mod run;
+mod server;
 mod setup;
 mod test;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,6 +52,17 @@ enum Task {
     },
     /// Sets up and runs the long media tests: every file of `../shared/media`, or clips of our own, through the real binary.
     Media,
+    /// Measures a release build beside ffmpeg and prints what it finds.
+    Bench {
+        /// What to measure; everything when absent.
+        what: Vec<bench::What>,
+        /// The video; one of 40 s is made when absent.
+        #[arg(long)]
+        clip: Option<PathBuf>,
+        /// How often each side runs.
+        #[arg(long, default_value = "3")]
+        rounds: NonZeroUsize,
+    },
     /// Generates the wire types from `proto/spool/v1`.
     Codegen {
         /// Change nothing; fail when what is committed differs.
@@ -69,6 +83,7 @@ fn main() -> ExitCode {
         Task::Demo { file, once } => demo::run(file.as_deref(), once),
         Task::Test { rest } => test::run(&rest),
         Task::Media => test::media(),
+        Task::Bench { what, clip, rounds } => bench::run(&what, clip.as_deref(), rounds),
         Task::Codegen { check } => codegen::run(check).map_err(Failure::from),
         Task::Licences => licences::run(),
     };

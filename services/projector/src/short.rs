@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use spool_proto::Problem;
 use spool_proto::event::Event;
-use spool_proto::media::{Plan, Receipt, SourceFacts};
+use spool_proto::media::{AudioPlan, Plan, Receipt, Rung, SourceFacts};
 
 /// What the fact says. Problems stay codes and values here; [`with_sentences`] makes their sentences when they are read.
 pub fn data(event: &Event) -> Value {
@@ -90,10 +90,27 @@ fn plan(plan: &Plan) -> Value {
         "duration_ms": ms(plan.duration_ns()),
         "segment_ms": ms(plan.segment_ns),
         "chunks": plan.chunk_count(),
-        "renditions": plan.rungs.iter().map(|r| &r.id).chain(plan.audio.iter().map(|a| &a.id)).collect::<Vec<_>>(),
+        "renditions": plan.rungs.iter().map(rung).chain(plan.audio.iter().map(sound)).collect::<Vec<_>>(),
         "stills": plan.stills.iter().map(|s| &s.name).collect::<Vec<_>>(),
         "taken_over": plan.taken_over.len(),
     })
+}
+
+/// A rendition of the picture as it is ordered: enough to make the same with any x264.
+fn rung(rung: &Rung) -> Value {
+    json!({
+        "id": rung.id,
+        "width": rung.width,
+        "height": rung.height,
+        "crf": rung.crf,
+        "max_bps": rung.max_bps,
+        "buffer_ms": rung.buffer_ms,
+        "threads": rung.threads,
+    })
+}
+
+fn sound(audio: &AudioPlan) -> Value {
+    json!({ "id": audio.id, "bps": audio.bps, "sample_rate": audio.sample_rate, "channels": audio.channels })
 }
 
 fn receipt(receipt: &Receipt) -> Value {
