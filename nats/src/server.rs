@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub dir: PathBuf,
     /// Port on loopback; a free one if none is given. Kept over restarts.
     pub port: Option<u16>,
+    /// Passwords by user that are to stay as they were; one that is missing, or was not made here, is made anew.
+    pub passwords: BTreeMap<String, String>,
 }
 
 /// The child server can't be started.
@@ -83,11 +85,14 @@ pub struct Server {
     keeper: Option<JoinHandle<()>>,
 }
 
-/// A password of each user, made anew.
-pub(crate) fn passwords() -> Result<BTreeMap<&'static str, String>, ServerError> {
+/// A password of each user: the kept one, or one made anew.
+pub(crate) fn passwords(kept: &BTreeMap<String, String>) -> Result<BTreeMap<&'static str, String>, ServerError> {
     access::users()
         .into_iter()
         .map(|user| {
+            if let Some(password) = kept.get(user).filter(|password| is_ours(password)) {
+                return Ok((user, password.clone()));
+            }
             let mut bits = [0u8; 16];
             getrandom::fill(&mut bits).map_err(ServerError::Passwords)?;
             // It begins with a letter, since the server reads the variable as it reads its configuration, where 12e5 is a number.
@@ -96,13 +101,19 @@ pub(crate) fn passwords() -> Result<BTreeMap<&'static str, String>, ServerError>
         .collect()
 }
 
+/// Does it look like one of [`passwords`]? Nothing else may get into the server's configuration.
+fn is_ours(password: &str) -> bool {
+    let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+    password.strip_prefix('p').is_some_and(|rest| rest.len() == 32 && rest.bytes().all(hex))
+}
+
 impl Server {
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
     /// When it does not become ready.
     pub async fn start(config: ServerConfig) -> Result<Server, ServerError> {
-        let passwords = passwords()?;
+        let passwords = passwords(&config.passwords)?;
         Server::launch(config, ONE_MACHINE_CONF, passwords, BTreeMap::new()).await
     }
 
@@ -112,7 +123,7 @@ impl Server {
         passwords: BTreeMap<&'static str, String>,
         more: BTreeMap<String, String>,
     ) -> Result<Server, ServerError> {
-        let ServerConfig { binary, dir, port } = config;
+        let ServerConfig { binary, dir, port, passwords: _ } = config;
         let mut environment = more;
         environment.extend(passwords.iter().map(|(user, p)| (access::password_variable(user), p.clone())));
         let mut launch = Launch { binary, dir, port, environment };
@@ -152,7 +163,7 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The password of a user (a role's name, [`ADMIN`], [`INGEST_USER`]); made anew at each [`Server::start`]. Nothing for others.
+    /// The password of a user (a role's name, [`ADMIN`], [`INGEST_USER`]). Nothing for others.
     pub fn password(&self, user: &str) -> Option<&str> {
         self.passwords.get(user).map(String::as_str)
     }
@@ -165,6 +176,11 @@ impl Server {
         let password =
             self.password(user).expect("every role, admin and ingest have a password; other names are a bug");
         Target { url: self.url(), user: user.to_owned(), password: password.to_owned(), role: user.to_owned() }
+    }
+
+    /// All passwords by user: what another start takes to keep them.
+    pub fn passwords(&self) -> &BTreeMap<&'static str, String> {
+        &self.passwords
     }
 
     /// How often it was restarted.

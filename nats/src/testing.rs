@@ -52,7 +52,12 @@ impl TestServer {
     pub async fn empty(shape: Shape) -> TestServer {
         let dir = tempfile::Builder::new().prefix("spool-nats-").tempdir().expect("a temporary directory");
         let binary = find_server(None).unwrap_or_else(|error| panic!("{error}"));
-        let config = |name: &str| ServerConfig { binary: binary.clone(), dir: dir.path().join(name), port: None };
+        let config = |name: &str| ServerConfig {
+            binary: binary.clone(),
+            dir: dir.path().join(name),
+            port: None,
+            passwords: BTreeMap::new(),
+        };
         let servers = match shape.replicas {
             1 => vec![Server::start(config("one")).await.unwrap_or_else(|error| panic!("{error:?}"))],
             _ => three(config).await,
@@ -118,7 +123,7 @@ pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 /// Three servers that know each other, with the same passwords.
 async fn three(config: impl Fn(&str) -> ServerConfig) -> Vec<Server> {
-    let passwords = passwords().unwrap_or_else(|error| panic!("{error:?}"));
+    let passwords = passwords(&BTreeMap::new()).unwrap_or_else(|error| panic!("{error:?}"));
     let between = "pbetween";
     // Bound to find three free ports, and given back for the servers; another process may take one in between, which fails this test by name.
     let free: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();

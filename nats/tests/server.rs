@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +15,12 @@ use spool_nats::{Appended, Log, ReplayError, Wait, provision};
 use spool_proto::Role;
 
 fn config(dir: &Path) -> ServerConfig {
-    ServerConfig { binary: find_server(None).expect("a server"), dir: dir.to_owned(), port: None }
+    ServerConfig {
+        binary: find_server(None).expect("a server"),
+        dir: dir.to_owned(),
+        port: None,
+        passwords: BTreeMap::new(),
+    }
 }
 
 fn runs(pid: u32) -> bool {
@@ -50,10 +56,11 @@ async fn a_killed_server_is_back_with_all_it_confirmed_and_clients_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_keeps_its_log_over_a_clean_stop_and_has_new_passwords() {
+async fn a_server_keeps_its_log_over_a_clean_stop_and_the_passwords_it_is_told_to() {
     let dir = tempfile::tempdir().expect("a directory");
     let first = Server::start(config(dir.path())).await.expect("start");
     let before = first.target("gateway");
+    let first_planner = first.target("planner").password;
     let admin = Log::connect(&first.target(ADMIN)).await.expect("connect");
     provision::apply(&admin, &Shape::default()).await.expect("apply");
     Log::connect(&before).await.expect("connect").append(&registered(1)).await.expect("append");
@@ -61,7 +68,12 @@ async fn a_server_keeps_its_log_over_a_clean_stop_and_has_new_passwords() {
     first.stop().await;
     assert!(!runs(pid));
 
-    let second = Server::start(config(dir.path())).await.expect("start again");
+    // One is kept; one that this crate has not made must not get into the server's configuration.
+    let kept = [("planner", first_planner.as_str()), ("ingest", "p1\ninclude /etc/passwd")];
+    let passwords = kept.map(|(user, password)| (user.to_owned(), password.to_owned())).into();
+    let second = Server::start(ServerConfig { passwords, ..config(dir.path()) }).await.expect("start again");
+    assert_eq!(second.password("planner"), Some(first_planner.as_str()));
+    assert!(second.password("ingest").is_some_and(|password| password.len() == 33 && !password.contains('\n')));
     let log = Log::connect(&second.target("gateway")).await.expect("connect");
     assert!(log.read_slot(&tenant(), &asset(1), &registered(1).slot).await.expect("read").is_some());
     assert_ne!(second.password("gateway"), Some(before.password.as_str()));

@@ -113,7 +113,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The NATS that `spool run` and `spool streams` use. `spool up` starts its own.
+/// The NATS that `spool run` and `spool streams` use. `spool up` starts its own, of which only `port` speaks.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Nats {
@@ -121,13 +121,15 @@ pub(crate) struct Nats {
     pub(crate) url: Option<String>,
     /// Replicas of every stream: 1, or 3 on a cluster.
     pub(crate) replicas: u8,
+    /// Port on loopback of the nats-server that `spool up` starts; any free one when absent.
+    pub(crate) port: Option<u16>,
     /// Passwords by user: the roles that run here, and `admin` for `spool streams`.
     pub(crate) passwords: BTreeMap<String, Secret>,
 }
 
 impl Default for Nats {
     fn default() -> Self {
-        Self { url: None, replicas: 1, passwords: BTreeMap::new() }
+        Self { url: None, replicas: 1, port: None, passwords: BTreeMap::new() }
     }
 }
 
@@ -170,10 +172,11 @@ fn read(name: &str, text: &str, variables: impl Iterator<Item = (String, String)
 /// What no type says.
 fn judge(config: &Config) -> Result<(), String> {
     let known = |user: &String| {
-        spool_proto::Role::ALL.iter().any(|role| role.name() == user) || user.as_str() == spool_nats::server::ADMIN
+        let others = [spool_nats::server::ADMIN, spool_nats::server::INGEST_USER];
+        spool_proto::Role::ALL.iter().any(|role| role.name() == user) || others.contains(&user.as_str())
     };
     if let Some(user) = config.nats.passwords.keys().find(|user| !known(user)) {
-        return Err(format!("nats.passwords.{user}: there is no such user; the users are the roles and admin"));
+        return Err(format!("nats.passwords.{user}: there is no such user; the users are the roles, admin and ingest"));
     }
     // What an unset variable of a compose file turns into. The server would take it for the password of everyone.
     if let Some((user, _)) = config.nats.passwords.iter().find(|(_, password)| password.0.is_empty()) {
@@ -218,7 +221,8 @@ impl Config {
 
     /// The address of NATS.
     pub(crate) fn nats_url(&self) -> Result<&str, Failure> {
-        let missing = "the setting nats.url is missing (or SPOOL__NATS__URL); `spool up` starts a NATS of its own";
+        let missing = "the setting nats.url is missing (or SPOOL__NATS__URL); \
+                       for the NATS that `spool up` starts: --config DATA/keys/nats.toml";
         self.nats.url.as_deref().ok_or_else(|| Failure::new(Exit::Config, missing))
     }
 }

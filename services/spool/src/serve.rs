@@ -5,6 +5,7 @@
 
 mod door;
 mod http;
+mod keys;
 mod lock;
 mod roles;
 mod signals;
@@ -29,6 +30,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
 
 use self::door::Door;
+use self::keys::Keys;
 use self::lock::Lock;
 use self::roles::Running;
 use self::signals::Signals;
@@ -55,7 +57,14 @@ pub(crate) async fn up(out: Out, options: &Up) -> Result<(), Failure> {
         .map_err(|error| Failure::from_error(Exit::Config, "`spool up` needs a nats-server", error))?;
     let lock = Lock::take(&data)?;
     let roles = built_in().collect::<Vec<_>>();
-    run_roles(out, config, &roles, Some(Embedded { binary, directory: data.join("nats") }), Some(lock)).await
+    run_roles(
+        out,
+        config,
+        &roles,
+        Some(Embedded { binary, directory: data.join("nats"), keys: Keys::of(&data) }),
+        Some(lock),
+    )
+    .await
 }
 
 /// `spool run ROLE…`: some roles against what is there.
@@ -98,6 +107,7 @@ fn make_directory(path: &Path) -> Result<PathBuf, Failure> {
 struct Embedded {
     binary: PathBuf,
     directory: PathBuf,
+    keys: Keys,
 }
 
 /// The one start-up function of all roles.
@@ -190,10 +200,12 @@ async fn start(config: &Config, roles: &[Role], embedded: Option<Embedded>) -> R
 }
 
 async fn start_nats(embedded: Embedded, config: &Config) -> Result<Server, Failure> {
-    let settings = ServerConfig { binary: embedded.binary, dir: embedded.directory, port: None };
+    let Embedded { binary, directory: dir, keys } = embedded;
+    let settings = ServerConfig { binary, dir, port: config.nats.port, passwords: keys.passwords() };
     let server = Server::start(settings).await.map_err(|error| {
         Failure::from_error(Exit::Unreachable, "the nats-server of `spool up` did not start", error)
     })?;
+    keys.write(&server)?;
     let admin = connect(&server.target(ADMIN)).await?;
     provision::apply(&admin, &shape(config))
         .await

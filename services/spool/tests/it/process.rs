@@ -93,7 +93,7 @@ fn up_serves_everything_alone_in_its_directory_and_ends_in_time() {
     let ready = first.ready();
     let address = ready["server"].as_str().expect("an address").to_owned();
     assert_eq!(get(&address, "/readyz").0, 200);
-    for part in ["nats", "objects", "view", "lock"] {
+    for part in ["nats", "objects", "view", "keys", "lock"] {
         assert!(data.join(part).exists(), "{part} is missing");
     }
 
@@ -119,6 +119,43 @@ fn up_serves_everything_alone_in_its_directory_and_ends_in_time() {
 
     let again = Running::start(&mut up(), directory.path());
     again.ready();
+}
+
+#[test]
+fn the_streams_of_up_are_checked_and_mended_with_the_keys_it_writes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let up = || {
+        let mut command = spool(&["up", "--json", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(&data);
+        Running::start(&mut command, directory.path())
+    };
+    let keys = data.join("keys/nats.toml");
+    let streams = |verb: &str| say(spool(&["streams", verb, "--config"]).arg(&keys));
+    let passwords = || {
+        let text = std::fs::read_to_string(&keys).expect("the keys");
+        text.split_once("[nats.passwords]").expect("passwords").1.to_owned()
+    };
+
+    let mut process = up();
+    process.ready();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&keys).expect("the keys"));
+    assert_eq!(mode & 0o777, 0o600, "others must not read passwords");
+    for verb in ["check", "apply", "check"] {
+        let said = streams(verb);
+        assert_eq!(said.exit, Some(0), "{verb}: {} {}", said.stdout, said.stderr);
+    }
+    // A Spool that wants three replicas finds that this one has one.
+    let said = say(spool(&["streams", "check", "--config"]).arg(&keys).env("SPOOL__NATS__REPLICAS", "3"));
+    assert!(said.exit != Some(0) && said.stdout.contains("replicas"), "{} {}", said.stdout, said.stderr);
+    let before = passwords();
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended_within(STOPS_WITHIN).code(), Some(0), "{}", process.log());
+    let said = streams("check");
+    assert_eq!(said.exit, Some(5), "nothing listens there any more: {} {}", said.stdout, said.stderr);
+
+    up().ready();
+    assert_eq!(passwords(), before, "what was given to others stays right");
 }
 
 /// The processes started by `parent`.

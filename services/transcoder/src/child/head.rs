@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
 use gst_video::{VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction};
+use spool_pixels::tone::Transfer;
 use spool_proto::media::{DynamicRange, Orientation, VideoFacts};
 
 use super::decode::{chain, make, own};
-use super::tone::{Tone, Transfer};
+use super::tone::Tone;
 use crate::order::Failure;
 
 /// Stored height above which a picture that does not state its colour is taken for BT.709, as everybody does.
