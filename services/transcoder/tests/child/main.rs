@@ -3,4 +3,5 @@
 
 mod cage;
 mod inspect;
+mod same_bytes;
 mod support;
