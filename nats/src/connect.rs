@@ -16,6 +16,8 @@ use crate::request::{Failure, about};
 
 /// Tries of [`Log::connect`]; with their pauses about half a minute.
 const CONNECT_TRIES: u32 = 20;
+/// Tries of [`Log::connect_or_tell`]; with their pauses about a second.
+const ASK_TRIES: u32 = 5;
 /// Longest pause between two tries to connect or reconnect.
 const CONNECT_PAUSE: Duration = Duration::from_secs(2);
 /// How long one try to connect may take.
@@ -96,6 +98,18 @@ impl Log {
     /// # Errors
     /// When there is no connection in the end.
     pub async fn connect(target: &Target) -> Result<Log, ConnectError> {
+        Self::try_to_connect(target, CONNECT_TRIES).await
+    }
+
+    /// Connects for a person who waits for the answer: as [`Log::connect`], but gives up after a second.
+    ///
+    /// # Errors
+    /// When there is no connection by then.
+    pub async fn connect_or_tell(target: &Target) -> Result<Log, ConnectError> {
+        Self::try_to_connect(target, ASK_TRIES).await
+    }
+
+    async fn try_to_connect(target: &Target, tries: u32) -> Result<Log, ConnectError> {
         let denials = Arc::new(Denials::default());
         let urls: Vec<&str> = target.url.split(',').map(str::trim).collect();
         let mut attempts = 0;
@@ -120,7 +134,7 @@ impl Log {
                         | ConnectErrorKind::Io
                         | ConnectErrorKind::MaxReconnects => {}
                     }
-                    if attempts >= CONNECT_TRIES {
+                    if attempts >= tries {
                         return Err(ConnectError::Unreachable { url, user, attempts, source });
                     }
                     about(reconnect_pause(attempts as usize)).await;

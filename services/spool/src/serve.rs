@@ -20,7 +20,7 @@ use serde_json::json;
 use spool_kit::{Clock, Ids, Stop, Store, StoreConfig};
 use spool_nats::server::{ADMIN, Server, ServerConfig, find_server};
 use spool_nats::streams::Shape;
-use spool_nats::{Log, Target, provision};
+use spool_nats::{ConnectError, Log, Target, provision};
 use spool_proto::Role;
 use tokio::net::TcpListener;
 
@@ -224,9 +224,13 @@ pub(crate) fn target(config: &Config, user: &str) -> Result<Target, Failure> {
 }
 
 /// Connects; the log crate tries again for a bounded while.
-pub(crate) async fn connect(target: &Target) -> Result<Log, Failure> {
-    let about = |error| Failure::from_error(Exit::Unreachable, format!("connect to NATS as {}", target.user), error);
-    Log::connect(target).await.map_err(about)
+async fn connect(target: &Target) -> Result<Log, Failure> {
+    Log::connect(target).await.map_err(|error| unconnected(target, error))
+}
+
+/// What is told when there is no connection to NATS.
+pub(crate) fn unconnected(target: &Target, error: ConnectError) -> Failure {
+    Failure::from_error(Exit::Unreachable, format!("connect to NATS as {}", target.user), error)
 }
 
 /// What streams and consumers are to look like.

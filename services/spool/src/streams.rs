@@ -30,7 +30,8 @@ pub(crate) async fn run(out: Out, command: &Streams) -> Result<(), Failure> {
 
 async fn admin(file: Option<&std::path::Path>) -> Result<(Config, Log), Failure> {
     let config = config::load(file)?;
-    let admin = serve::connect(&serve::target(&config, ADMIN)?).await?;
+    let target = serve::target(&config, ADMIN)?;
+    let admin = Log::connect_or_tell(&target).await.map_err(|error| serve::unconnected(&target, error))?;
     Ok((config, admin))
 }
 
