@@ -24,6 +24,9 @@ use crate::request::{ANSWER, Failure, about};
 use crate::streams::{ConsumerName, nanos};
 use crate::trace;
 
+/// A worker of a later version gets an order that this one can't read after this.
+const UNREADABLE_RETRY: Duration = Duration::from_secs(10);
+
 /// The consumer can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
@@ -194,7 +197,7 @@ impl Durable {
                     () = fetched.lease.keep(&self.log, &fetched.reply) => return,
                 }
             }
-            Err((code, why)) => Decision::Park { code, why },
+            Err((code, why)) => self.unreadable(code, why),
         };
         if let Err(error) = self.settle(fetched, decision).await {
             let (consumer, sequence) = (self.which.name(), fetched.delivered.sequence);
@@ -207,6 +210,21 @@ impl Durable {
         }
     }
 
+    /// An order of a later version is left to a worker of that version: it uses up its deliveries, and then its planner
+    /// says what becomes of the asset. Whatever else can't be read is parked.
+    fn unreadable(&self, code: Code, why: String) -> Decision {
+        match self.which {
+            ConsumerName::Lane(_) => Decision::Retry { after: UNREADABLE_RETRY, why },
+            ConsumerName::Planner
+            | ConsumerName::PlannerTimers
+            | ConsumerName::PlannerAdvisories
+            | ConsumerName::Publisher
+            | ConsumerName::Sweeper
+            | ConsumerName::Ingest
+            | ConsumerName::IngestAdvisories => Decision::Park { code, why },
+        }
+    }
+
     fn delivery(&self, fetched: &Fetched, message: Incoming) -> Delivery {
         let Delivered { attempt, sequence } = fetched.delivered;
         let headers = fetched.message.headers.as_ref();
@@ -214,7 +232,9 @@ impl Durable {
         let id = match &message {
             Incoming::Fact(fact) => fact.id.to_string(),
             Incoming::Order(order) => order.message_id(),
-            Incoming::Tick { .. } | Incoming::GivenUp { .. } | Incoming::Ingest { .. } => {
+            // A publisher's own id may be anybody's name, and causes stay in facts for ever.
+            Incoming::Ingest { .. } => format!("{}:{sequence}", self.which.stream()),
+            Incoming::Tick { .. } | Incoming::GivenUp { .. } => {
                 header(envelope::MSG_ID).unwrap_or_else(|| format!("{}:{sequence}", self.which.stream()))
             }
         };

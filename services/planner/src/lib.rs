@@ -199,7 +199,7 @@ impl Planner {
                 Owed::Tick(at) => self.deps.log.tick(tenant, id, at).await.map_err(|error| chain(&error))?,
                 Owed::Warn { step, waiting } => {
                     let waiting = plan::spoken(waiting);
-                    tracing::warn!(asset.id = %id, "{id} has waited for {step} for {waiting} without progress; are transcoders running?");
+                    tracing::warn!(asset.id = %id, "{id} has waited for {step} for {waiting} without progress; does one run?");
                 }
             }
         }

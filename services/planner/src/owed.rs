@@ -48,11 +48,22 @@ pub fn owed(asset: &Asset, now: Timestamp, limits: &Limits) -> Vec<Owed> {
     if asset.deleted.is_some() || asset.source().is_none() {
         return Vec::new();
     }
+    if !asset.unknown.is_empty() {
+        return left_to_newer(asset, now);
+    }
     match asset.verdict().map(|verdict| &verdict.it) {
         None => check(asset, now),
         Some(Verdict::Rejected(_) | Verdict::CheckFailed(_)) => Vec::new(),
         Some(Verdict::Accepted(facts)) => encode(asset, facts, now, limits),
     }
+}
+
+/// A later version wrote facts that this one does not know: what it would order might be made already. A planner of that
+/// version goes on; while there is none, somebody is told again and again.
+fn left_to_newer(asset: &Asset, now: Timestamp) -> Vec<Owed> {
+    let waiting = now.since(asset.updated_at);
+    let warn = (waiting >= WARN_AFTER).then_some(Owed::Warn { step: "a planner that knows its newest facts", waiting });
+    warn.into_iter().chain([Owed::Tick(now.plus(WARN_AFTER))]).collect()
 }
 
 /// The source waits for a verdict.
@@ -74,7 +85,7 @@ fn check(asset: &Asset, now: Timestamp) -> Vec<Owed> {
         return vec![fact(asset, slot, CheckFailed { problem, attempts })];
     }
     let mut owed = vec![order(asset, attempts, Job::Inspect(InspectOrder { verdict }))];
-    owed.extend(look_again(asset, now, "a verdict", deadline::CHECK));
+    owed.extend(look_again(asset, now, "a transcoder's verdict", deadline::CHECK));
     owed
 }
 
@@ -96,7 +107,7 @@ fn encode(asset: &Asset, facts: &SourceFacts, now: Timestamp, limits: &Limits) -
     let others = waiting.iter().filter(|job| !matches!(job, Job::Video(_)));
     let jobs = videos.chain(others);
     let mut owed: Vec<Owed> = jobs.map(|job| order(asset, generation.rounds(&job.item()), job.clone())).collect();
-    owed.extend(look_again(asset, now, "an encode", deadline::ENCODE));
+    owed.extend(look_again(asset, now, "a transcoder", deadline::ENCODE));
     owed
 }
 

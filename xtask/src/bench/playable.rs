@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Bench;
-use super::clips::repeated;
+use super::clips::{repeated, smaller};
 use super::figures::Runs;
 use crate::Failure;
 use crate::run::ask;
@@ -22,8 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn run(bench: &Bench, clip: &Path) -> Result<(), Failure> {
     let scratch = tempfile::tempdir_in(&bench.home)?;
+    let small = smaller(clip, scratch.path())?;
     let sources: Vec<_> =
-        LENGTHS_S.iter().map(|seconds| repeated(clip, *seconds, scratch.path())).collect::<Result<_, _>>()?;
+        LENGTHS_S.iter().map(|seconds| repeated(&small, *seconds, scratch.path())).collect::<Result<_, _>>()?;
     let mut runs = vec![(Runs::default(), Runs::default()); sources.len()];
     for round in 1..=bench.rounds {
         for ((source, seconds), (accepted, playable)) in sources.iter().zip(LENGTHS_S).zip(&mut runs) {
@@ -35,7 +36,7 @@ pub(super) fn run(bench: &Bench, clip: &Path) -> Result<(), Failure> {
             playable.push(playable_s);
         }
     }
-    println!("\nplayable: seconds after the upload was complete, {} rounds\n", bench.rounds);
+    println!("\nplayable: seconds after the upload of a 720p source was complete, {} rounds\n", bench.rounds);
     println!("{:<10} {:>26} {:>26} {:>12}", "source", "checked", "playable", "of the first");
     for ((accepted, playable), seconds) in runs.iter().zip(LENGTHS_S) {
         let ratio = playable.of(&runs[0].1);

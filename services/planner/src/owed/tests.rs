@@ -290,6 +290,18 @@ fn a_deleted_asset_is_owed_nothing() {
 }
 
 #[test]
+fn an_asset_with_facts_of_a_later_version_is_left_to_a_later_planner() {
+    let given = Given::planned(three()).wait(WARN_AFTER * 5);
+    let mut asset = given.fold();
+    asset.unknown.insert((asset.sequence, "spool.rendered.v9".to_owned()));
+    let now = given.now();
+    let [Owed::Warn { .. }, Owed::Tick(at)] = owed(&asset, now, &LIMITS)[..] else {
+        panic!("{:?}", owed(&asset, now, &LIMITS))
+    };
+    assert_eq!(at, now.plus(WARN_AFTER));
+}
+
+#[test]
 fn orders_that_nobody_takes_warn_and_never_fail() {
     let given = Given::planned(three()).wait(WARN_AFTER * 5);
     let owed = owed(&given.fold(), given.now(), &LIMITS);
