@@ -11,8 +11,12 @@ use crate::server::{CLUSTER_CONF, Server, ServerConfig, find_server, passwords};
 use crate::streams::Shape;
 use crate::{Log, Target, provision};
 
+pub mod again;
+
 /// How long a test's server may take for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a server that is not there yet is asked again.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A server (or three) of a test's own. Gone when dropped.
 pub struct TestServer {
@@ -43,7 +47,7 @@ impl TestServer {
             match provision::apply(&admin, &test.shape).await {
                 Ok(()) => return test,
                 Err(error) if Instant::now() > deadline => panic!("provision the test's server: {error:?}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }

@@ -2,6 +2,10 @@
 
 mod command_line;
 mod image;
+#[cfg(feature = "transcoder")]
+mod paused;
 mod process;
 mod push;
 mod spool;
+#[cfg(feature = "transcoder")]
+mod stage;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use spool_nats::testing::TestServer;
 use spool_proto::Role;
 
-use crate::spool::{Running, get, say, spool};
+use crate::spool::{Running, get, is_alive, say, spool};
 
 /// An idle process has nothing to finish, so this is far above what it needs and far below its grace period.
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
@@ -108,7 +108,7 @@ fn up_serves_everything_alone_in_its_directory_and_ends_in_time() {
     let list = say(&mut spool(&["ls", "--server", &address]));
     assert_eq!((list.exit, list.stdout.as_str()), (Some(0), "no assets\n"), "{}", list.stderr);
 
-    let nats = children(first.pid());
+    let nats = first.children();
     assert!(!nats.is_empty(), "spool up has a nats-server");
     first.signal(Signal::TERM);
     let status = first.ended_within(STOPS_WITHIN);
@@ -158,13 +158,6 @@ fn the_streams_of_up_are_checked_and_mended_with_the_keys_it_writes() {
     assert_eq!(passwords(), before, "what was given to others stays right");
 }
 
-/// The processes started by `parent`.
-fn children(parent: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("a running process");
-    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
-}
-
 #[test]
 fn a_child_server_does_not_outlive_a_killed_spool() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -172,15 +165,11 @@ fn a_child_server_does_not_outlive_a_killed_spool() {
     let mut command = spool(&["up", "--json", "--listen", "127.0.0.1:0", "--data"]);
     let mut process = Running::start(command.arg(&data), directory.path());
     process.ready();
-    let nats = children(process.pid());
+    let nats = process.children();
     process.signal(Signal::KILL);
     process.ended_within(STOPS_WITHIN);
     let started = Instant::now();
-    let alive = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
-    };
-    while nats.iter().any(alive) {
+    while nats.iter().any(|pid| is_alive(*pid)) {
         assert!(started.elapsed() < STOPS_WITHIN, "{nats:?} outlived {}", process.pid());
         std::thread::yield_now();
     }

@@ -83,6 +83,14 @@ impl Running {
         self.child.id()
     }
 
+    /// The processes that it started and that run.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten();
+        let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
+        let all = lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>());
+        all.filter(|pid| is_alive(*pid)).collect()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().expect("a process id")).expect("a process id");
@@ -114,6 +122,12 @@ impl Drop for Running {
         let _it_may_have_ended = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// Does this process run? One that ended and waits to be reaped does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
 }
 
 /// `GET` over plain HTTP/1.1: status and body. Enough for health checks, and nothing of ours is between.
