@@ -6,6 +6,8 @@ mod image;
 mod paused;
 mod process;
 mod push;
+#[cfg(feature = "transcoder")]
+mod same;
 mod spool;
 #[cfg(feature = "transcoder")]
 mod stage;
