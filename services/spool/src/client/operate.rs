@@ -47,7 +47,7 @@ pub(crate) async fn parked_ls(client: &Client, out: Out) -> Result<(), Failure> 
                 continue;
             }
             let from = if one["subject"].is_string() { &one["subject"] } else { &one["stream"] };
-            let cells = [&one["id"], &one["at"], from, &one["code"], &one["attempts"], &one["why"]];
+            let cells = [&one["id"], &one["at"], from, &one["code"], &one["attempts"], &one["error"]];
             rows.push(cells.map(plain).to_vec());
         }
         after = page["next"].clone();
