@@ -299,7 +299,7 @@ fn rung(video: &VideoFacts, short_side: u32) -> Rung {
         _ => 400_000,
     };
     let id = format!("v{short_side}");
-    Rung { id, width: even(w), height: even(h), crf: 20, max_bps, buffer_ms: 2000, threads: 2 }
+    Rung { id, width: even(w), height: even(h), crf: 20, max_bps, buffer_ms: 2000, threads: 1 }
 }
 
 /// Encodes a run of chunks of the picture in this process.
