@@ -1,6 +1,8 @@
 //! The executable as its users meet it: real processes, a real nats-server, no network but loopback.
 
 mod command_line;
+#[cfg(feature = "transcoder")]
+mod dying;
 mod image;
 #[cfg(feature = "transcoder")]
 mod paused;
