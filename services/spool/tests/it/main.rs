@@ -13,3 +13,5 @@ mod same;
 mod spool;
 #[cfg(feature = "transcoder")]
 mod stage;
+#[cfg(feature = "transcoder")]
+mod twice;
