@@ -5,6 +5,8 @@ mod command_line;
 mod dying;
 mod image;
 #[cfg(feature = "transcoder")]
+mod operate;
+#[cfg(feature = "transcoder")]
 mod paused;
 mod process;
 mod push;
@@ -13,5 +15,7 @@ mod same;
 mod spool;
 #[cfg(feature = "transcoder")]
 mod stage;
+#[cfg(feature = "transcoder")]
+mod stopping;
 #[cfg(feature = "transcoder")]
 mod twice;

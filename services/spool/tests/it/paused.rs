@@ -111,7 +111,7 @@ impl Inspected {
         assert!(!stage.slots(&asset).await.contains("upload.verdict.1"));
         let brisk = stage.start("brisk", &[Role::Transcoder], &ONE);
         brisk.until_child().await;
-        let paused = brisk.running.children();
+        let paused = brisk.media_children();
         let [brisk_child] = paused[..] else { panic!("one child inspects: {paused:?}") };
         signal(brisk_child, Signal::STOP);
         let inspected = Self { stage, front, planner, asset, slow, slow_child, brisk, brisk_child };

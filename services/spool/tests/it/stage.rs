@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use spool_nats::Wait;
-use spool_nats::streams::Shape;
+use spool_nats::streams::{DELIVERIES, Shape};
 use spool_nats::testing::TestServer;
+use spool_nats::{ConsumerName, Decision, Wait};
 use spool_proto::event::Fact;
 use spool_proto::id::Sha256;
 use spool_proto::key::Key;
+use spool_proto::subject::Lane;
 use spool_proto::{AssetId, Event, Role, Slot};
 
 use crate::spool::{Running, Said, get, say, spool};
@@ -90,6 +91,17 @@ impl Stage {
     /// Waits until this slot of the asset holds a fact.
     pub(crate) async fn until_slot(&self, asset: &AssetId, slot: &str) {
         until(slot, async || self.slots(asset).await.contains(slot).then_some(())).await;
+    }
+
+    /// Takes the one order that there is as often as it is handed out, so that the server gives it up: as the role does that
+    /// must not run meanwhile.
+    pub(crate) async fn use_up_deliveries(&self) {
+        let log = self.server.log(Role::Transcoder).await;
+        let lane = log.consumer(ConsumerName::Lane(Lane::First)).await.expect("a lane");
+        for _ in 0..DELIVERIES {
+            let not_now = async |_| Decision::Retry { after: Duration::ZERO, why: "not now".to_owned() };
+            assert_eq!(lane.step(1, Wait::Upto(PATIENCE), not_now).await.expect("a step"), 1);
+        }
     }
 
     /// Every whole object of the store with its digest.
@@ -204,7 +216,7 @@ impl Process {
     /// Stops it and its media children where they stand, as a machine would that is suspended. Hands back the children.
     pub(crate) fn pause(&self) -> Vec<u32> {
         self.running.signal(Signal::STOP);
-        let children = self.running.children();
+        let children = self.media_children();
         children.iter().for_each(|child| signal(*child, Signal::STOP));
         children
     }
@@ -215,9 +227,18 @@ impl Process {
         self.running.signal(Signal::CONT);
     }
 
+    /// Its media children: of `spool up` the nats-server is none.
+    pub(crate) fn media_children(&self) -> Vec<u32> {
+        let serves = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == b"serve")
+        };
+        self.running.children().into_iter().filter(serves).collect()
+    }
+
     /// Waits until a media child of it runs, and looks often: such a child may live for a tenth of a second.
     pub(crate) async fn until_child(&self) -> Vec<u32> {
-        until("a media child", async || Some(self.running.children()).filter(|children| !children.is_empty())).await
+        until("a media child", async || Some(self.media_children()).filter(|children| !children.is_empty())).await
     }
 
     /// Waits until its log holds these words that often.

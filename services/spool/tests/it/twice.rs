@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use spool_nats::streams::{DELIVERIES, JOBS, PARKED, Shape, TEXTS};
+use spool_nats::ConsumerName;
+use spool_nats::streams::{JOBS, PARKED, Shape, TEXTS};
 use spool_nats::testing::again::{Ears, Heard, Sent, counts, send_again, size};
-use spool_nats::{ConsumerName, Decision, Wait};
 use spool_proto::event::Fact;
 use spool_proto::id::{Sha256, TenantId};
-use spool_proto::subject::Lane;
 use spool_proto::{AssetId, Role, Timestamp};
 
 use crate::stage::{FRONT, Process, Stage, picture_and_sound, until};
@@ -76,7 +75,7 @@ async fn walk(stage: &Stage) -> (Process, Process, Vec<AssetId>) {
     let clip = picture_and_sound(stage.dir.path(), "clip.mp4", 2);
     let front = stage.start("front", &FRONT, &settings(stage));
     let failed = front.push(&clip);
-    use_up_deliveries(stage).await;
+    stage.use_up_deliveries().await;
     let worker = stage.start("worker", &[Role::Transcoder], &[]);
     front.until_status(&failed, "failed").await;
     front.ask(&["retry", failed.as_str()]);
@@ -98,16 +97,6 @@ async fn walk(stage: &Stage) -> (Process, Process, Vec<AssetId>) {
     front.ask(&["rm", removed.as_str()]);
     front.until_said("the asset is gone", 1).await;
     (front, worker, vec![failed, pushed, asked, rejected, removed])
-}
-
-/// Takes the one order that there is as often as it is handed out, so that the server gives it up.
-async fn use_up_deliveries(stage: &Stage) {
-    let lane =
-        stage.server.log(Role::Transcoder).await.consumer(ConsumerName::Lane(Lane::First)).await.expect("a lane");
-    for _ in 0..DELIVERIES {
-        let not_now = async |_| Decision::Retry { after: Duration::ZERO, why: "not now".to_owned() };
-        assert_eq!(lane.step(1, Wait::Upto(STOPS_WITHIN), not_now).await.expect("a step"), 1);
-    }
 }
 
 /// Waits until nothing is queued, leased or waiting anywhere.
