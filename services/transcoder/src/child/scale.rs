@@ -80,6 +80,10 @@ mod imp {
             for structure in other.make_mut().iter_mut() {
                 structure.set("width", gst::IntRange::new(1, i32::MAX));
                 structure.set("height", gst::IntRange::new(1, i32::MAX));
+                // The size that is asked for is that of the shown picture, so pixels that were not square become so.
+                let any_shape =
+                    gst::FractionRange::new(gst::Fraction::new(1, i32::MAX), gst::Fraction::new(i32::MAX, 1));
+                structure.set("pixel-aspect-ratio", any_shape);
             }
             Some(filter.map_or(other.clone(), |f| f.intersect_with_mode(&other, gst::CapsIntersectMode::First)))
         }
