@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
+use gst_video::prelude::*;
 use gst_video::{VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction};
 use spool_pixels::tone::Transfer;
 use spool_proto::media::{DynamicRange, Orientation, VideoFacts};
@@ -119,13 +120,28 @@ fn raw_caps(format: &str, colorimetry: &str) -> gst::Caps {
     gst::Caps::builder("video/x-raw").field("format", format).field("colorimetry", colorimetry).build()
 }
 
-/// `greedyl` with top fields keeps the frames and their times; `yadif` breaks times, `greedyh` and `tomsmocomp` the
-/// picture, and other fields the number of frames. Progressive pictures pass untouched.
+/// `greedyl` with the fields that come first keeps the frames and their times; `yadif` breaks times, `greedyh` and
+/// `tomsmocomp` the picture, and other fields the number of frames. Which come first is said by the first picture that is
+/// woven at all. Progressive pictures pass untouched.
 fn deinterlacer() -> Result<gst::Element, Failure> {
     let deinterlace = make("deinterlace")?;
     deinterlace.set_property_from_str("mode", "auto");
     deinterlace.set_property_from_str("method", "greedyl");
     deinterlace.set_property_from_str("fields", "top");
+    let pad = deinterlace.static_pad("sink").ok_or_else(|| Failure::own("a deinterlacer without sink pad"))?;
+    let weak = deinterlace.downgrade();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let flags = info.buffer().map(|buffer| buffer.video_flags());
+        let Some(flags) = flags.filter(|flags| flags.contains(gst_video::VideoBufferFlags::INTERLACED)) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        if let Some(deinterlace) = weak.upgrade()
+            && !flags.contains(gst_video::VideoBufferFlags::TFF)
+        {
+            deinterlace.set_property_from_str("fields", "bottom");
+        }
+        gst::PadProbeReturn::Remove
+    });
     Ok(deinterlace)
 }
 
