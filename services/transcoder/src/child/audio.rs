@@ -48,7 +48,7 @@ pub fn run(
     };
     let stream = Wanted { kind: Kind::Audio, stream: audio.stream };
     let mut decode = Decode::open(ranges, stream, &tail(wanted)?)?;
-    decode.run()?;
+    decode.run();
     let mut told = 0;
     let gave_up = loop {
         match decode.pull()? {

@@ -11,6 +11,7 @@ use super::decode::{make, own};
 use super::samples::Samples;
 use super::source::{self, Ranges};
 use super::streams::{self, Kind};
+use super::wiring;
 use crate::order::{Failure, FailureCode, Output};
 
 /// How long one look for a message may take.
@@ -97,6 +98,8 @@ pub fn read(
     let source_name = source.name();
     let parsebin = make("parsebin")?;
     let container = watch_type(&pipeline);
+    // What is counted here is what the decoder will get.
+    wiring::keep_packets_whole(&parsebin);
     pipeline.add_many([&source, &parsebin]).map_err(own)?;
     source.link(&parsebin).map_err(own)?;
 

@@ -15,7 +15,7 @@ use super::samples::Summary;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::{self, Candidate, Kind};
-use super::{codecs, trial};
+use super::{codecs, ebml, trial};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 use crate::wire::MAX_RANGE_BYTES;
 
@@ -40,7 +40,12 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
             return Err(Failure::new(FailureCode::SourceNotMedia, "by its first bytes").with("found", found));
         }
         Sniffed::IsoMedia => Some(usable_index(mp4::read(&bytes, limits.max_samples).map_err(unreadable)?)?),
-        Sniffed::Ebml | Sniffed::Unknown => None,
+        Sniffed::Ebml => {
+            let sizes = ebml::declared_sizes(&bytes).map_err(unreadable)?;
+            sizes.into_iter().try_for_each(|size| size_fits(limits, size))?;
+            None
+        }
+        Sniffed::Unknown => None,
     };
     output.progress(0)?;
     let known =
@@ -240,14 +245,12 @@ impl Facts<'_> {
         let starts = [video.as_ref().map(|v| v.first_ns), audio.as_ref().map(|a| a.first_ns)];
         let ends = [video.as_ref().map(|v| v.end_ns), audio.as_ref().map(|a| a.end_ns)];
         let zero_ns = starts.into_iter().flatten().min().unwrap_or(0);
-        let gaps = video
-            .as_ref()
-            .and_then(|v| videos.get(v.stream as usize))
-            .map(|met| met.samples.keyframe_gaps_ms(zero_ns, SEGMENT_NS));
+        let shown = video.as_ref().and_then(|v| videos.get(v.stream as usize));
+        let gaps = shown.map(|met| met.samples.keyframe_gaps_ms(zero_ns, SEGMENT_NS));
         let tags = || self.demuxed.tags.iter().chain(self.demuxed.streams.iter().map(|s| &s.tags));
         Ok(SourceFacts {
             container: self.container,
-            cut: cut_of(self.container),
+            cut: cut_of(self.container, shown.is_some_and(|met| met.guessed)),
             zero_ns,
             end_ns: ends.into_iter().flatten().max().unwrap_or(zero_ns),
             video,
@@ -306,21 +309,9 @@ impl Facts<'_> {
                 .with("limit", format!("{} frames", self.limits.max_samples)));
         }
         match picture::size(met.caps.as_ref()) {
-            Some(size) => self.size_fits(size),
+            Some(size) => size_fits(self.limits, size),
             None => Ok(()),
         }
-    }
-
-    fn size_fits(&self, (width, height): (u32, u32)) -> Result<(), Failure> {
-        let limits = self.limits;
-        if width.max(height) <= limits.max_side_px && area((width, height)) <= limits.max_pixels {
-            return Ok(());
-        }
-        let limit = format!("{} and {} on a side", limits.max_pixels, limits.max_side_px);
-        Err(Failure::new(FailureCode::SourcePictureTooLarge, "by its header")
-            .with("width", width)
-            .with("height", height)
-            .with("limit", limit))
     }
 
     fn video_facts(&self, (stream, met, summary): Chosen<'_>) -> Result<VideoFacts, Failure> {
@@ -329,7 +320,7 @@ impl Facts<'_> {
         let tried = trial::decode(self.ranges, Kind::Video, stream, &codec, self.output)?;
         let shown = picture::of(caps, &tried.caps, &met.tags, self.demuxed.tags.as_ref())
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
-        self.size_fits((shown.width, shown.height))?;
+        size_fits(self.limits, (shown.width, shown.height))?;
         let paced = pace(met, caps, &summary, shown.interlaced, tried.least_gap_ns, self.container);
         Ok(VideoFacts {
             stream,
@@ -411,6 +402,17 @@ fn pace(
     }
 }
 
+fn size_fits(limits: &InspectLimits, (width, height): (u32, u32)) -> Result<(), Failure> {
+    if width.max(height) <= limits.max_side_px && area((width, height)) <= limits.max_pixels {
+        return Ok(());
+    }
+    let limit = format!("{} and {} on a side", limits.max_pixels, limits.max_side_px);
+    Err(Failure::new(FailureCode::SourcePictureTooLarge, "by its header")
+        .with("width", width)
+        .with("height", height)
+        .with("limit", limit))
+}
+
 fn area((width, height): (u32, u32)) -> u64 {
     u64::from(width) * u64::from(height)
 }
@@ -421,12 +423,21 @@ fn unsupported(kind: Kind, codec: &str) -> Failure {
         .with("codec", codec)
 }
 
-/// Only containers whose accurate seeks were measured to give the same frames as reading through are cut.
-fn cut_of(container: Container) -> Cut {
+/// Only containers whose accurate seeks were measured to give the same frames as reading through are cut, and only where
+/// every picture states when it is shown: of those that do not (AVI, but for codecs of whole pictures) a decoder leaves
+/// some out after a seek, and which of the times were theirs cannot be told.
+fn cut_of(container: Container, guessed: bool) -> Cut {
     match container {
-        Container::Mp4 | Container::Matroska | Container::Avi | Container::Flv => Cut::Exact,
-        Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Asf | Container::Mxf | Container::Audio => {
-            Cut::Whole
-        }
+        Container::Mp4 | Container::Matroska | Container::Avi | Container::Flv if !guessed => Cut::Exact,
+        Container::Mp4
+        | Container::Matroska
+        | Container::Avi
+        | Container::Flv
+        | Container::MpegTs
+        | Container::MpegPs
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Audio => Cut::Whole,
     }
 }

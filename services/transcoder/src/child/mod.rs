@@ -11,7 +11,9 @@ pub mod audio;
 pub mod codecs;
 pub mod decode;
 pub mod demux;
+pub mod ebml;
 mod encoder;
+pub mod even;
 pub mod head;
 pub mod inspect;
 mod link;
@@ -27,9 +29,11 @@ pub mod source;
 pub mod still;
 pub mod streams;
 pub mod timeline;
+pub mod times;
 pub mod tone;
 pub mod trial;
 pub mod video;
+mod wiring;
 
 pub use run::main;
 

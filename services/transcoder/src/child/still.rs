@@ -77,7 +77,7 @@ fn frame(
     let exact = facts.cut == Cut::Exact;
     let from = if exact { wanted.saturating_sub(MARGIN_NS) } else { wanted };
     let sought = from > video.first_ns && decode.seek(from);
-    decode.run()?;
+    decode.run();
     let (mut last, mut quiet) = (None::<gst::Sample>, 0);
     while quiet < LOOKS {
         match decode.pull()? {

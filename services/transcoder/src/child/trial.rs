@@ -29,7 +29,7 @@ pub fn decode(
     output: &Arc<dyn Output>,
 ) -> Result<Tried, Failure> {
     let mut decode = Decode::open(ranges, Wanted { kind, stream }, &chain(&[make("identity")?])?)?;
-    decode.run()?;
+    decode.run();
     let (mut caps, mut frames, mut times) = (None, 0, Vec::new());
     for _ in 0..LOOKS {
         match decode.pull()? {

@@ -10,6 +10,7 @@ use gst_video::VideoFrameExt as _;
 use spool_proto::media::{Cut, Plan, SourceFacts, VideoFacts};
 
 use super::decode::{Decode, Pulled, Wanted};
+use super::even::Even;
 use super::head::{self, Colour};
 use super::rung::{Entry, Making, RungEncoder};
 use super::source::Ranges;
@@ -65,44 +66,21 @@ enum Read {
 
 impl Work<'_> {
     fn read(&self, margin_ns: u64) -> Result<Read, Failure> {
-        let own = || Failure::own("a plan without picture or without these chunks");
-        let mut timeline = Timeline::new(self.plan, self.first, self.last).ok_or_else(own)?;
-        let keep_every = self.plan.video.map_or(1, |v| v.keep_every);
-        let first_ns = self.video.first_ns as i64 - self.plan.zero_ns as i64;
-        let mut thinner = Thinner::new(keep_every, self.video.frame_rate, first_ns);
-        let mut ladder = Ladder::new(self);
+        let mut laying = Laying::new(self, self.may_seek(margin_ns))?;
         let mut decode = self.open(margin_ns)?;
-        let mut reached = Reached::default();
         let gave_up = loop {
             match decode.pull()? {
-                Pulled::Quiet { moved: true } => self.output.progress(reached.at_ns())?,
+                Pulled::Quiet { moved: true } => self.output.progress(laying.reached.at_ns())?,
                 Pulled::Quiet { moved: false } => {}
                 Pulled::End { gave_up } => break gave_up,
                 Pulled::Sample(sample) => {
-                    let Some(picture) = Picture::of(&sample) else { continue };
-                    let at_ns = self.timeline_ns(&sample, reached, self.video);
-                    if reached.advance(at_ns, picture.buffer.duration()) {
-                        self.output.progress(reached.at_ns())?;
-                    }
-                    if !thinner.keeps(at_ns) {
-                        continue;
-                    }
-                    if timeline.misses_the_frame_before(Some(at_ns)) && self.may_seek(margin_ns) {
-                        return Ok(Read::StartedTooLate);
-                    }
-                    ladder.take(timeline.frame(at_ns, picture))?;
-                    if timeline.is_done() {
-                        return Ok(Read::Done);
+                    if let Some(read) = laying.sample(&sample)? {
+                        return Ok(read);
                     }
                 }
             }
         };
-        if timeline.misses_the_frame_before(None) && self.may_seek(margin_ns) {
-            return Ok(Read::StartedTooLate);
-        }
-        self.judge_the_end(&reached, gave_up)?;
-        ladder.take(timeline.end())?;
-        Ok(Read::Done)
+        laying.end(gave_up)
     }
 
     /// From the beginning nothing earlier can be had.
@@ -120,18 +98,16 @@ impl Work<'_> {
             // Where it is refused, reading through gives the same frames, only later.
             decode.seek(from);
         }
-        decode.run()?;
+        decode.run();
         Ok(decode)
     }
 
-    /// A frame's time on the asset's timeline. A frame without one (broken files) follows its predecessor.
-    fn timeline_ns(&self, sample: &gst::Sample, reached: Reached, video: &VideoFacts) -> i64 {
+    /// A frame's time on the asset's timeline, where it has one.
+    fn timeline_ns(&self, sample: &gst::Sample) -> Option<i64> {
         let pts = sample.buffer().and_then(gst::BufferRef::pts);
         let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
-        match segment.zip(pts).and_then(|(segment, pts)| segment.to_stream_time(pts)) {
-            Some(at) => at.nseconds() as i64 - self.plan.zero_ns as i64,
-            None => reached.last_ns.map_or(0, |last| last + nominal_ns(video)),
-        }
+        let at = segment.zip(pts).and_then(|(segment, pts)| segment.to_stream_time(pts))?;
+        Some(at.nseconds() as i64 - self.plan.zero_ns as i64)
     }
 
     /// The one place that decides whether too little came out. A few broken frames inside are shown as the decoder left
@@ -148,6 +124,76 @@ impl Work<'_> {
             return Err(damaged(expected_ns, present_ns, &detail));
         }
         Ok(())
+    }
+}
+
+/// Frames on their way from the decoder to the encoders, in one pass.
+struct Laying<'a> {
+    work: &'a Work<'a>,
+    /// Can it be read again from further back?
+    may_seek: bool,
+    first_ns: i64,
+    even: Even<Picture>,
+    thinner: Thinner,
+    timeline: Timeline<Picture>,
+    ladder: Ladder<'a>,
+    reached: Reached,
+}
+
+impl<'a> Laying<'a> {
+    fn new(work: &'a Work<'a>, may_seek: bool) -> Result<Self, Failure> {
+        let own = || Failure::own("a plan without picture or without these chunks");
+        let keep_every = work.plan.video.map_or(1, |v| v.keep_every);
+        let first_ns = work.video.first_ns as i64 - work.plan.zero_ns as i64;
+        Ok(Self {
+            work,
+            may_seek,
+            first_ns,
+            even: Even::new(nominal_ns(work.video)),
+            thinner: Thinner::new(keep_every, work.video.frame_rate, first_ns),
+            timeline: Timeline::new(work.plan, work.first, work.last).ok_or_else(own)?,
+            ladder: Ladder::new(work),
+            reached: Reached::default(),
+        })
+    }
+
+    /// Takes a decoded frame; answers when nothing more is needed, or needed from here.
+    fn sample(&mut self, sample: &gst::Sample) -> Result<Option<Read>, Failure> {
+        let Some(picture) = Picture::of(sample) else { return Ok(None) };
+        let placed = self.even.take(self.work.timeline_ns(sample), self.first_ns, picture);
+        self.lay(placed)
+    }
+
+    fn lay(&mut self, placed: Vec<(i64, Picture)>) -> Result<Option<Read>, Failure> {
+        for (at_ns, picture) in placed {
+            if self.reached.advance(at_ns, picture.buffer.duration()) {
+                self.work.output.progress(self.reached.at_ns())?;
+            }
+            if !self.thinner.keeps(at_ns) {
+                continue;
+            }
+            if self.timeline.misses_the_frame_before(Some(at_ns)) && self.may_seek {
+                return Ok(Some(Read::StartedTooLate));
+            }
+            self.ladder.take(self.timeline.frame(at_ns, picture))?;
+            if self.timeline.is_done() {
+                return Ok(Some(Read::Done));
+            }
+        }
+        Ok(None)
+    }
+
+    fn end(mut self, gave_up: Option<String>) -> Result<Read, Failure> {
+        let rest = self.even.rest();
+        if let Some(read) = self.lay(rest)? {
+            return Ok(read);
+        }
+        if self.timeline.misses_the_frame_before(None) && self.may_seek {
+            return Ok(Read::StartedTooLate);
+        }
+        self.work.judge_the_end(&self.reached, gave_up)?;
+        self.ladder.take(self.timeline.end())?;
+        Ok(Read::Done)
     }
 }
 

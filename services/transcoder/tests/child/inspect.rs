@@ -48,7 +48,7 @@ const REJECTED: [(&str, FailureCode); 9] = [
     ("e01", FailureCode::SourceDamaged),
     ("e02", FailureCode::SourceIndexMissing),
     ("e03", FailureCode::SourceCorrupt),
-    ("e04", FailureCode::SourceCorrupt),
+    ("e04", FailureCode::SourcePictureTooLarge),
     ("e05", FailureCode::SourceStillImage),
     ("e06", FailureCode::SourceEmpty),
     ("e07", FailureCode::SourceCorrupt),
@@ -204,7 +204,8 @@ async fn containers_are_cut_only_where_seeks_are_exact() {
         ("a.mp4", "-c:v libx264", Container::Mp4, Cut::Exact),
         ("a.mkv", "-c:v libx264", Container::Matroska, Cut::Exact),
         ("a.ts", "-c:v libx264 -c:a mp2", Container::MpegTs, Cut::Whole),
-        ("a.avi", "-c:v mpeg4 -c:a mp3", Container::Avi, Cut::Exact),
+        ("a.avi", "-c:v mpeg4 -c:a mp3", Container::Avi, Cut::Whole),
+        ("b.avi", "-c:v mjpeg -c:a mp3", Container::Avi, Cut::Exact),
         ("a.flv", "-c:v flv1 -c:a mp3 -ar 44100", Container::Flv, Cut::Exact),
         ("b.flv", "-c:v libx264 -c:a aac", Container::Flv, Cut::Exact),
         ("a.wmv", "-c:v wmv2 -c:a wmav2", Container::Asf, Cut::Whole),
@@ -214,4 +215,20 @@ async fn containers_are_cut_only_where_seeks_are_exact() {
         assert_eq!((facts.container, facts.cut), (container, cut), "{name}");
         assert!(matches!(facts.video.unwrap().frames, None | Some(50)), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_size_is_judged_where_the_rest_is_broken() {
+    let nest = Nest::new(|_| {});
+    let coding = "-f lavfi -i testsrc2=s=320x240:d=1 -c:v libvpx -deadline realtime";
+    let mut bytes = std::fs::read(clip(nest.dir.path(), "a.webm", coding)).unwrap();
+    let mut patch = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to);
+    };
+    patch(b"webm", b"0000");
+    patch(&[0xb0, 0x82, 0x01, 0x40, 0xba], &[0xb0, 0x82, 0x30, 0x30]);
+    let failure = nest.inspect(Source::memory(bytes)).await.unwrap_err();
+    assert_eq!(failure.code, FailureCode::SourcePictureTooLarge, "{failure} {:?}", failure.params);
+    assert_eq!(failure.params["width"], "12336");
 }

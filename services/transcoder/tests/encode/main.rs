@@ -6,3 +6,4 @@ mod picture;
 mod shared_media;
 mod sound;
 mod support;
+mod times;

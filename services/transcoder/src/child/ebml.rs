@@ -1,0 +1,145 @@
+//! The picture sizes that a Matroska file declares, read without its demuxer: what is too large is refused by its size even
+//! where the rest is broken.
+
+use super::mp4::Bytes;
+
+const SEGMENT: u32 = 0x1853_8067;
+const TRACKS: u32 = 0x1654_ae6b;
+const CLUSTER: u32 = 0x1f43_b675;
+const TRACK: u32 = 0xae;
+const VIDEO: u32 = 0xe0;
+const WIDTH: u32 = 0xb0;
+const HEIGHT: u32 = 0xba;
+
+/// Elements that are passed before the list of tracks is given up; files have about ten.
+const MOST_PASSED: usize = 1000;
+/// Longest list of tracks that is read: names and private data of a hundred of them.
+const LONGEST_TRACKS: u64 = 1024 * 1024;
+/// Bytes of the longest element head: four of its id, eight of its length.
+const HEAD_BYTES: usize = 12;
+
+/// An element's head.
+struct Head {
+    id: u32,
+    /// Bytes of the head itself.
+    length: usize,
+    /// Bytes of the body; none where it goes on to the end of what holds it.
+    body: Option<u64>,
+}
+
+impl Head {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let id_length = bytes.first()?.leading_zeros() as usize + 1;
+        let id = number(bytes.get(..id_length).filter(|_| id_length <= 4)?);
+        let rest = bytes.get(id_length..)?;
+        let length = rest.first()?.leading_zeros() as usize + 1;
+        let marked = number(rest.get(..length).filter(|_| length <= 8)?);
+        let mask = (1_u64 << (7 * length)) - 1;
+        let body = marked & mask;
+        Some(Self { id: u32::try_from(id).ok()?, length: id_length + length, body: (body != mask).then_some(body) })
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |n, byte| (n << 8) | u64::from(*byte))
+}
+
+/// Width and height of each picture track, as far as they can be read; an error where the source cannot be.
+pub fn declared_sizes(source: &dyn Bytes) -> Result<Vec<(u32, u32)>, String> {
+    let (mut at, end) = (0, source.size_bytes());
+    for _ in 0..MOST_PASSED {
+        let left = end.saturating_sub(at);
+        if left == 0 {
+            break;
+        }
+        let bytes = source.read(at, HEAD_BYTES.min(left as usize))?;
+        let Some(head) = Head::of(&bytes) else { break };
+        at += head.length as u64;
+        match (head.id, head.body) {
+            (SEGMENT, _) => {}
+            (TRACKS, body) => {
+                let left = end.saturating_sub(at);
+                let length = body.unwrap_or(left).min(left).min(LONGEST_TRACKS);
+                return Ok(sizes(&source.read(at, length as usize)?));
+            }
+            (CLUSTER, _) | (_, None) => break,
+            (_, Some(body)) => at = at.saturating_add(body),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn sizes(tracks: &[u8]) -> Vec<(u32, u32)> {
+    let videos = children(tracks).filter(|(id, _)| *id == TRACK).flat_map(|(_, track)| children(track));
+    let of = |video: &[u8], wanted: u32| {
+        let found = children(video).find(|(id, body)| *id == wanted && body.len() <= 8);
+        found.map(|(_, body)| u32::try_from(number(body)).unwrap_or(u32::MAX))
+    };
+    videos.filter(|(id, _)| *id == VIDEO).filter_map(|(_, video)| of(video, WIDTH).zip(of(video, HEIGHT))).collect()
+}
+
+/// The elements that stand in `bytes`, until one cannot be read; the last may be cut.
+fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let head = Head::of(bytes)?;
+        let rest = bytes.get(head.length..)?;
+        let body = head.body.map_or(rest.len(), |body| usize::try_from(body).map_or(rest.len(), |b| b.min(rest.len())));
+        let (found, after) = rest.split_at(body);
+        bytes = after;
+        Some((head.id, found))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Memory(Vec<u8>);
+
+    impl Bytes for Memory {
+        fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
+            let end = offset as usize + length;
+            self.0.get(offset as usize..end).map(<[u8]>::to_vec).ok_or_else(|| format!("read up to {end}"))
+        }
+
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+    }
+
+    fn element(id: u32, body: &[u8]) -> Vec<u8> {
+        let id = id.to_be_bytes();
+        let from = id.iter().position(|byte| *byte != 0).unwrap();
+        let length = (body.len() as u32 | 0x1000_0000).to_be_bytes();
+        [&id[from..], &length, body].concat()
+    }
+
+    fn file(width: &[u8], height: &[u8]) -> Vec<u8> {
+        let video = element(VIDEO, &[element(0x9a, &[2]), element(WIDTH, width), element(HEIGHT, height)].concat());
+        let sound = element(TRACK, &element(0x83, &[2]));
+        let tracks = element(TRACKS, &[sound, element(TRACK, &[element(0xd7, &[1]), video].concat())].concat());
+        let body = [element(0xec, &[0; 300]), tracks, element(CLUSTER, &[0; 50])].concat();
+        // A segment of unknown length, as live recordings have.
+        [element(0x1a45_dfa3, &element(0x4282, b"webm")), vec![0x18, 0x53, 0x80, 0x67, 0xff], body].concat()
+    }
+
+    #[test]
+    fn declared_sizes_are_read_past_what_stands_before() {
+        let check = |bytes: Vec<u8>, expected: &[(u32, u32)]| {
+            assert_eq!(declared_sizes(&Memory(bytes)).unwrap(), expected);
+        };
+        check(file(&[0x30, 0x30], &[1, 0, 0]), &[(12_336, 65_536)]);
+        check(file(&[0xff; 8], &[16]), &[(u32::MAX, 16)]);
+        check(b"\x1a\x45\xdf\xa3".to_vec(), &[]);
+        check(vec![0; 20], &[]);
+    }
+
+    #[test]
+    fn files_that_end_anywhere_are_read_to_their_end() {
+        let whole = file(&[2, 128], &[1, 224]);
+        for length in 0..whole.len() {
+            let found = declared_sizes(&Memory(whole[..length].to_vec())).unwrap();
+            assert!(found.iter().all(|size| [(640, 480), (640, 1), (2, 480), (640, 0), (0, 480)].contains(size)));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! When each picture is shown: containers that state it in part, wrongly or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use spool_proto::media::*;
+use spool_transcoder::child::still;
+use spool_transcoder::order::Output;
+
+use crate::support::*;
+
+/// Rounding of containers and tracks.
+const ROUNDING_US: i64 = 1500;
+
+/// Every picture of `path` once, at `expected_us` from the first one.
+fn check(dir: &Path, path: &Path, expected_us: &[i64]) {
+    let facts = facts(path);
+    let plan = plan(&facts, &[120], None);
+    let out = encode_whole(path, &facts, &plan).write(dir, &plan.rungs[0].id);
+    let seen = from_first(&decoded_us(&out));
+    assert_eq!(seen.len(), expected_us.len(), "pictures of {}: {seen:?}", path.display());
+    let apart = seen.iter().zip(expected_us).position(|(seen, expected)| (seen - expected).abs() > ROUNDING_US);
+    assert_eq!(apart, None, "{}: {seen:?} instead of {expected_us:?}", path.display());
+}
+
+fn from_first(times_us: &[i64]) -> Vec<i64> {
+    times_us.iter().map(|at| at - times_us[0]).collect()
+}
+
+/// Times of decoding that the container states, in order.
+fn packets_us(path: &Path) -> Vec<i64> {
+    let args = ["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=dts_time", "-of", "csv=p=0"];
+    let text = run("ffprobe", &[&args[..], &[path.to_str().unwrap()]].concat());
+    text.lines().map(|line| (line.trim_end_matches(',').parse::<f64>().unwrap() * 1e6).round() as i64).collect()
+}
+
+fn moving(size: &str, seconds: u32) -> String {
+    format!("-f lavfi -i testsrc2=size={size}:rate=25:duration={seconds}")
+}
+
+#[test]
+fn a_picture_that_begins_before_the_edit_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole =
+        clip(dir.path(), "whole.mp4", &format!("{} -c:v libx264 -preset veryfast -g 25 -bf 2", moving("320x180", 6)));
+    // 1.51 s lies within a picture: the edit list begins there.
+    let path = clip(dir.path(), "cut.mp4", &format!("-ss 1.51 -i {} -c copy", whole.display()));
+    check(dir.path(), &path, &from_first(&decoded_us(&path)));
+}
+
+#[test]
+fn pictures_that_share_a_packet_of_a_program_stream_come_at_their_distance() {
+    let dir = tempfile::tempdir().unwrap();
+    let coding = "-c:v mpeg2video -bf 2";
+    for (name, args) in [
+        // One picture begins in its predecessor's packet, here and there.
+        ("rare.mpg", format!("{} {coding} -b:v 2500k", moving("720x576", 8))),
+        // Most pictures do.
+        ("often.mpg", format!("{} {coding} -b:v 60k", moving("160x120", 8))),
+    ] {
+        let path = clip(dir.path(), name, &args);
+        check(dir.path(), &path, &(0..200).map(|n| n * 40_000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn woven_pictures_keep_their_number_and_times_whichever_field_comes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    for top in [0, 1] {
+        let args = format!("{} -c:v mpeg2video -bf 2 -flags +ilme+ildct -top {top}", moving("720x576", 3));
+        let path = clip(dir.path(), &format!("{top}.mpg"), &args);
+        assert!(facts(&path).video.unwrap().interlaced);
+        check(dir.path(), &path, &(0..75).map(|n| n * 40_000).collect::<Vec<_>>());
+    }
+}
+
+/// Packed pictures (two in a packet, none in the next), pictures that are coded early, and the same in H.264.
+fn avis(dir: &Path) -> [PathBuf; 3] {
+    let source = moving("320x180", 13);
+    [
+        clip(dir, "packed.avi", &format!("{source} -c:v libxvid -bf 2 -g 60 -q:v 5")),
+        clip(dir, "early.avi", &format!("{source} -c:v mpeg4 -bf 2 -g 25 -q:v 5")),
+        clip(dir, "h264.avi", &format!("{source} -c:v libx264 -preset veryfast -bf 3 -g 40")),
+    ]
+}
+
+#[test]
+fn avi_shows_its_pictures_at_the_times_of_its_packets() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in avis(dir.path()) {
+        check(dir.path(), &path, &packets_us(&path));
+    }
+}
+
+#[test]
+fn an_avi_is_cut_only_where_every_picture_stands_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in avis(dir.path()) {
+        assert_eq!(facts(&path).cut, Cut::Whole, "{}", path.display());
+    }
+    let path = clip(dir.path(), "whole-pictures.avi", &format!("{} -c:v mjpeg -q:v 5", moving("320x180", 13)));
+    assert_eq!(facts(&path).cut, Cut::Exact);
+    join(&path);
+}
+
+/// Whole against chunks made apart and out of order.
+fn join(path: &Path) {
+    let facts = facts(path);
+    let plan = plan(&facts, &[120], Some(&[1, 1, 2]));
+    let whole = encode_whole(path, &facts, &plan);
+    let apart = Kept::default();
+    for chunk in [2, 0, 1] {
+        apart.absorb(encode_video(path, &facts, &plan, chunk..=chunk).unwrap());
+    }
+    apart.hashes.lock().unwrap().sort_unstable();
+    assert_eq!(*whole.hashes.lock().unwrap(), *apart.hashes.lock().unwrap(), "{}", path.display());
+    assert!(whole.joined("v120") == apart.joined("v120"), "bytes of {}", path.display());
+}
+
+#[test]
+fn a_matroska_whose_picture_starts_late_has_the_same_times_whole_and_in_chunks() {
+    let dir = tempfile::tempdir().unwrap();
+    // The sound's priming moves the picture by 23 ms.
+    let args = format!(
+        "{} -f lavfi -i sine=r=44100:d=13 -c:v libx264 -preset veryfast -g 33 -bf 3 -c:a aac",
+        moving("320x180", 13)
+    );
+    let path = clip(dir.path(), "late.mkv", &args);
+    let facts = facts(&path);
+    let first = facts.video.as_ref().unwrap().first_ns - facts.zero_ns;
+    assert_eq!(first, 23_000_000);
+    let times: Vec<i64> = (0..325).map(|n| n * 40_000).collect();
+    check(dir.path(), &path, &times);
+    let plan = plan(&facts, &[120], None);
+    let out = encode_whole(&path, &facts, &plan).write(dir.path(), "v120");
+    assert!((decoded_us(&out)[0] - 23_000).abs() <= ROUNDING_US);
+    join(&path);
+}
+
+#[test]
+fn a_poster_of_pixels_that_are_not_square_has_the_planned_size() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, args) in [
+        ("wide.mp4", "-vf setsar=4/3 -c:v libx264 -preset veryfast"),
+        ("woven.mp4", "-vf setsar=64/45 -c:v libx264 -preset veryfast -flags +ilme+ildct -x264-params tff=1"),
+        ("turned.mp4", "-vf setsar=3/4,transpose=clock -c:v libx264 -preset veryfast"),
+    ] {
+        let path = clip(dir.path(), name, &format!("{} {args}", moving("320x240", 2)));
+        let facts = facts(&path);
+        let video = facts.video.as_ref().unwrap();
+        let (width, height) = (video.display_width / 2 * 2, video.display_height / 2 * 2);
+        let mut plan = plan(&facts, &[120], None);
+        plan.stills = vec![StillPlan { name: "poster".to_owned(), at_ns: NS_PER_S, width, height }];
+        let kept = Arc::new(Kept::default());
+        let output: Arc<dyn Output> = Arc::clone(&kept) as Arc<dyn Output>;
+        still::run(&ranges(&path), &facts, &plan, "poster", &output).unwrap();
+        let jpeg = dir.path().join("poster.jpg");
+        std::fs::write(&jpeg, &kept.objects.lock().unwrap()[&("poster".to_owned(), 0)].0).unwrap();
+        let seen = run(
+            "ffprobe",
+            &["-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0", jpeg.to_str().unwrap()],
+        );
+        assert_eq!(seen.trim(), format!("{width},{height}"), "{name}");
+    }
+}
