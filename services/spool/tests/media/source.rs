@@ -64,7 +64,7 @@ impl Source {
         let mut picture =
             chosen_video(&of("video")).map(|(at, stream)| look_at_picture(&file, at, &stream)).transpose()?;
         if let Some(picture) = picture.as_mut().filter(|_| avi) {
-            picture.begin_at_zero();
+            picture.take_places(&packet_times(&file, picture.position)?);
         }
         let sound = chosen_audio(&of("audio")).map(|(at, stream)| look_at_sound(&file, at, &stream)).transpose()?;
         Ok(Self { path: path.to_owned(), picture, sound: sound.flatten() })
@@ -89,12 +89,26 @@ impl Source {
 }
 
 impl Picture {
-    /// AVI has no times, only an order; what ffmpeg states first is the depth of its reordering.
-    fn begin_at_zero(&mut self) {
+    /// AVI has no times but the places of its packets, `places_s`: the picture shown next is shown at the next packet's. The
+    /// time that ffmpeg states of a picture is that of the packet that drove it out of the decoder, later by the depth of
+    /// reordering and by every empty place on the way, during which the picture before is held.
+    fn take_places(&mut self, places_s: &[f64]) {
+        if places_s.len() == self.times_s.len() {
+            self.end_s = places_s.last().copied().unwrap_or(0.0) + self.frame_s;
+            self.times_s = places_s.to_vec();
+            return;
+        }
         let first = self.times_s.first().copied().unwrap_or(0.0);
         self.times_s.iter_mut().for_each(|time| *time -= first);
         self.end_s -= first;
     }
+}
+
+/// When each packet of a picture is decoded.
+fn packet_times(file: &str, position: usize) -> Outcome<Vec<f64>> {
+    let stream = format!("v:{position}");
+    let args = ["-v", "quiet", "-of", "csv=p=0", "-select_streams", &stream, "-show_entries", "packet=dts_time", file];
+    Ok(ffprobe(&args)?.text().lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect())
 }
 
 /// The only default-flagged one, else the largest, the first of equals.
