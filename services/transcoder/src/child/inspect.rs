@@ -63,7 +63,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
 }
 
 /// The whole source as a table reader sees it.
-struct Whole<'a>(&'a Arc<dyn Ranges>);
+pub(super) struct Whole<'a>(pub(super) &'a Arc<dyn Ranges>);
 
 impl Whole<'_> {
     fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Failure> {
@@ -71,7 +71,7 @@ impl Whole<'_> {
     }
 }
 
-fn unreadable(why: String) -> Failure {
+pub(super) fn unreadable(why: String) -> Failure {
     Failure::new(FailureCode::SourceUnreadable, why.clone()).with("detail", why)
 }
 

@@ -12,6 +12,7 @@ pub mod codecs;
 pub mod decode;
 pub mod demux;
 pub mod ebml;
+pub mod edits;
 mod encoder;
 pub mod even;
 pub mod head;

@@ -65,9 +65,9 @@ pub struct Track {
     pub samples: Option<Samples>,
 }
 
-struct Box<'a> {
-    name: [u8; 4],
-    body: &'a [u8],
+pub(super) struct Box<'a> {
+    pub(super) name: [u8; 4],
+    pub(super) body: &'a [u8],
 }
 
 /// Reads the boxes of a file.
@@ -107,7 +107,7 @@ pub fn read(bytes: &dyn Bytes, max_samples: u64) -> Result<Found, String> {
 }
 
 /// Name, bytes of the head, bytes of the whole. None when it cannot be a box.
-fn box_head(head: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
+pub(super) fn box_head(head: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
     let name: [u8; 4] = head.get(4..8)?.try_into().ok()?;
     let (head_bytes, length) = match be32(head, 0)? {
         0 => (8, rest),
@@ -117,16 +117,16 @@ fn box_head(head: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
     (length >= head_bytes).then_some((name, head_bytes, length))
 }
 
-fn be32(data: &[u8], at: usize) -> Option<u32> {
+pub(super) fn be32(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn be64(data: &[u8], at: usize) -> Option<u64> {
+pub(super) fn be64(data: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(data.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// The boxes inside `data`; what does not fit ends the list.
-fn children(mut data: &[u8]) -> Vec<Box<'_>> {
+pub(super) fn children(mut data: &[u8]) -> Vec<Box<'_>> {
     let mut found = Vec::new();
     while found.len() < MAX_BOXES {
         let Some((name, head_bytes, length)) = box_head(data, data.len() as u64) else { break };
@@ -137,7 +137,7 @@ fn children(mut data: &[u8]) -> Vec<Box<'_>> {
     found
 }
 
-fn child<'a>(data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+pub(super) fn child<'a>(data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     children(data).into_iter().find(|b| b.name == *name).map(|b| b.body)
 }
 
@@ -160,7 +160,7 @@ fn parse_index(moov: &[u8], size: u64, max_samples: u64) -> Result<Index, &'stat
 }
 
 /// Time scale of an `mvhd` or `mdhd`.
-fn header_scale(header: &[u8]) -> Option<u64> {
+pub(super) fn header_scale(header: &[u8]) -> Option<u64> {
     let at = if *header.first()? == 1 { 20 } else { 12 };
     be32(header, at).map(u64::from)
 }

@@ -7,11 +7,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use gst_video::VideoFrameExt as _;
-use spool_proto::media::{Cut, Plan, SourceFacts, VideoFacts};
+use spool_proto::media::{Container, Cut, Plan, SourceFacts, VideoFacts};
 
 use super::decode::{Decode, Pulled, Wanted};
+use super::edits;
 use super::even::Even;
 use super::head::{self, Colour};
+use super::inspect::{Whole, unreadable};
 use super::rung::{Entry, Making, RungEncoder};
 use super::source::Ranges;
 use super::streams::Kind;
@@ -25,6 +27,8 @@ const MARGINS_NS: [u64; 3] = [500_000_000, 10_000_000_000, u64::MAX];
 pub const SHORT_TOLERANCE_NS: u64 = 1_000_000_000;
 /// The same in frames, for sources with few frames a second.
 const SHORT_TOLERANCE_FRAMES: u64 = 3;
+/// Demuxers and tables round a time alike to this.
+const ROUNDING_NS: i64 = 1_000;
 /// Media time between two signs of life.
 const PROGRESS_STEP_NS: i64 = 250_000_000;
 
@@ -38,7 +42,21 @@ pub fn run(
     output: &Arc<dyn Output>,
 ) -> Result<(), Failure> {
     let video = facts.video.as_ref().ok_or_else(|| Failure::own("an order for picture of a source without"))?;
-    let work = Work { ranges, video, plan, first: *chunks.start(), last: *chunks.end(), frame_hashes, output };
+    let lengthened = match facts.container {
+        Container::Mp4 => edits::lengthened(ranges, &Whole(ranges)).map_err(unreadable)?,
+        Container::Matroska
+        | Container::MpegTs
+        | Container::MpegPs
+        | Container::Avi
+        | Container::Flv
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Audio => None,
+    };
+    let end_ns = lengthened.as_ref().map(|_| video.end_ns as i64 - plan.zero_ns as i64);
+    let ranges = lengthened.as_ref().unwrap_or(ranges);
+    let work = Work { ranges, end_ns, video, plan, first: *chunks.start(), last: *chunks.end(), frame_hashes, output };
     for margin in MARGINS_NS {
         match work.read(margin)? {
             Read::Done => return Ok(()),
@@ -50,6 +68,8 @@ pub fn run(
 
 struct Work<'a> {
     ranges: &'a Arc<dyn Ranges>,
+    /// Where the edit ends, if the demuxer was told of a later end: on the timeline.
+    end_ns: Option<i64>,
     video: &'a VideoFacts,
     plan: &'a Plan,
     first: u32,
@@ -166,6 +186,9 @@ impl<'a> Laying<'a> {
 
     fn lay(&mut self, placed: Vec<(i64, Picture)>) -> Result<Option<Read>, Failure> {
         for (at_ns, picture) in placed {
+            if self.work.end_ns.is_some_and(|end_ns| at_ns + ROUNDING_NS >= end_ns) {
+                continue;
+            }
             if self.reached.advance(at_ns, picture.buffer.duration()) {
                 self.work.output.progress(self.reached.at_ns())?;
             }

@@ -49,6 +49,23 @@ fn a_picture_that_begins_before_the_edit_is_not_shown() {
 }
 
 #[test]
+fn the_last_pictures_before_an_edits_end_are_shown_and_none_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole =
+        clip(dir.path(), "whole.mp4", &format!("{} -c:v libx264 -preset veryfast -g 25 -bf 3", moving("320x180", 6)));
+    let bytes = std::fs::read(&whole).unwrap();
+    let length = bytes.windows(4).position(|w| w == b"elst").unwrap() + 12;
+    for pictures in [70_u32, 71, 72, 73, 74] {
+        let mut trimmed = bytes.clone();
+        // Ends 10 ms into the last picture; an edit counts milliseconds here.
+        trimmed[length..length + 4].copy_from_slice(&(pictures * 40 - 30).to_be_bytes());
+        let path = dir.path().join(format!("{pictures}.mp4"));
+        std::fs::write(&path, trimmed).unwrap();
+        check(dir.path(), &path, &(0..i64::from(pictures)).map(|n| n * 40_000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn pictures_that_share_a_packet_of_a_program_stream_come_at_their_distance() {
     let dir = tempfile::tempdir().unwrap();
     let coding = "-c:v mpeg2video -bf 2";

@@ -1,0 +1,161 @@
+//! The pictures at the end of an edit.
+//!
+//! `qtdemux` leaves an edit at the first picture, in the order of decoding, that reaches its end, and with it the pictures
+//! that are coded later and shown before: a clip that a phone has trimmed lacks some of its last ones. So it is given an
+//! edit that ends later, and what is shown from the true end on is left out by [`super::video`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::mp4::{self, be32, be64, box_head, child, children};
+use super::source::{RangeDone, Ranges};
+
+/// How much later an edit ends, in seconds: more than pictures are reordered by.
+const LONGER_S: u64 = 2;
+/// Boxes of the file that are passed in search of its index, and the longest index that is read.
+const MOST_BOXES: usize = 10_000;
+const LONGEST_INDEX: u64 = 160 << 20;
+/// Bytes before the rows of an edit list: version, flags and their number.
+const ROWS_AT: usize = 8;
+/// An edit that plays at its own speed.
+const OWN_SPEED: u32 = 0x1_0000;
+
+/// The source with edits that end later; none where there is no edit that ends, or more than one of a track.
+pub fn lengthened(ranges: &Arc<dyn Ranges>, source: &dyn mp4::Bytes) -> Result<Option<Arc<dyn Ranges>>, String> {
+    let Some((at, index)) = index(source)? else { return Ok(None) };
+    let changes = changes(&index);
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let changes = changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect();
+    Ok(Some(Arc::new(Changed { inner: Arc::clone(ranges), changes })))
+}
+
+/// Where the index lies in the file, and the index.
+fn index(source: &dyn mp4::Bytes) -> Result<Option<(u64, Vec<u8>)>, String> {
+    let (mut at, size) = (0_u64, source.size_bytes());
+    for _ in 0..MOST_BOXES {
+        let left = size.saturating_sub(at);
+        let head = source.read(at, 16.min(left) as usize)?;
+        let Some((name, head_bytes, length)) = box_head(&head, left).filter(|(_, _, length)| *length <= left) else {
+            break;
+        };
+        if &name == b"moov" {
+            let body = length - head_bytes;
+            let read = (body <= LONGEST_INDEX).then(|| source.read(at + head_bytes, body as usize)).transpose()?;
+            return Ok(read.map(|index| (at + head_bytes, index)));
+        }
+        at += length;
+    }
+    Ok(None)
+}
+
+/// Places in the index and what is to stand there: the lengths of edits. None of a fragmented file, whose edits say less.
+fn changes(index: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let scale = child(index, b"mvhd").and_then(mp4::header_scale).unwrap_or(0);
+    if child(index, b"mvex").is_some() {
+        return Vec::new();
+    }
+    let tracks = children(index).into_iter().filter(|part| part.name == *b"trak");
+    let lists = tracks.filter_map(|trak| child(child(trak.body, b"edts")?, b"elst"));
+    let place = |list: &[u8]| (list.as_ptr() as usize).checked_sub(index.as_ptr() as usize);
+    lists.filter_map(|list| later_end(list, scale).zip(place(list))).map(|((at, new), list)| (list + at, new)).collect()
+}
+
+/// Place in an edit list of the length of its only edit that shows anything, and a longer one.
+fn later_end(list: &[u8], scale: u64) -> Option<(usize, Vec<u8>)> {
+    let wide = list.first() == Some(&1);
+    let row_bytes = if wide { 20 } else { 12 };
+    let count = be32(list, 4)? as usize;
+    let rows = list.get(ROWS_AT..)?.chunks_exact(row_bytes).take(count);
+    let shows = |row: &[u8]| match wide {
+        true => be64(row, 8).is_some_and(|media| media.cast_signed() >= 0) && be32(row, 16) == Some(OWN_SPEED),
+        false => be32(row, 4).is_some_and(|media| media.cast_signed() >= 0) && be32(row, 8) == Some(OWN_SPEED),
+    };
+    let mut showing = rows.enumerate().filter(|(_, row)| shows(row));
+    let (number, row) = showing.next().filter(|(number, _)| number + 1 == count)?;
+    let later = LONGER_S * scale;
+    let new = match wide {
+        true => be64(row, 0).filter(|length| *length > 0)?.checked_add(later)?.to_be_bytes().to_vec(),
+        false => {
+            be32(row, 0).filter(|length| *length > 0)?.checked_add(u32::try_from(later).ok()?)?.to_be_bytes().to_vec()
+        }
+    };
+    showing.next().is_none().then_some((ROWS_AT + number * row_bytes, new))
+}
+
+/// A source of which some bytes are others.
+struct Changed {
+    inner: Arc<dyn Ranges>,
+    changes: Arc<[(u64, Vec<u8>)]>,
+}
+
+impl Ranges for Changed {
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes()
+    }
+
+    fn request(&self, offset: u64, length: u32, done: RangeDone) {
+        let changes = Arc::clone(&self.changes);
+        self.inner.request(
+            offset,
+            length,
+            Box::new(move |read| done(read.map(|data| changed(data, offset, &changes)))),
+        );
+    }
+}
+
+/// `data`, which lies at `offset`, with the changes that fall into it.
+fn changed(data: Bytes, offset: u64, changes: &[(u64, Vec<u8>)]) -> Bytes {
+    let bytes = || changes.iter().flat_map(|(at, new)| (*at..).zip(new));
+    let place = |at: u64| at.checked_sub(offset).map(|at| at as usize).filter(|at| *at < data.len());
+    if bytes().all(|(at, _)| place(at).is_none()) {
+        return data;
+    }
+    let mut copy = data.to_vec();
+    for (at, byte) in bytes() {
+        if let Some(at) = place(at) {
+            copy[at] = *byte;
+        }
+    }
+    copy.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(rows: &[(u32, i32)]) -> Vec<u8> {
+        let mut list = vec![0; 4];
+        list.extend((rows.len() as u32).to_be_bytes());
+        for (length, media) in rows {
+            [length.to_be_bytes(), media.to_be_bytes(), OWN_SPEED.to_be_bytes()].iter().for_each(|b| list.extend(b));
+        }
+        list
+    }
+
+    #[test]
+    fn the_only_edit_that_shows_anything_ends_later() {
+        let longer = |rows: &[(u32, i32)]| later_end(&list(rows), 600);
+        assert_eq!(longer(&[(100, 5)]), Some((8, 1300_u32.to_be_bytes().to_vec())));
+        assert_eq!(longer(&[(40, -1), (100, 5)]), Some((20, 1300_u32.to_be_bytes().to_vec())));
+        assert_eq!(longer(&[(100, 5), (100, 300)]), None);
+        assert_eq!(longer(&[(0, 5)]), None);
+        assert_eq!(longer(&[(u32::MAX, 5)]), None);
+        assert_eq!(later_end(&list(&[(100, 5)])[..17], 600), None);
+    }
+
+    #[test]
+    fn changes_fall_where_they_belong_however_the_source_is_read() {
+        let source: Vec<u8> = (0..40).collect();
+        let changes = [(10, vec![90, 91, 92, 93])];
+        let whole = changed(source.clone().into(), 0, &changes);
+        for piece in 1..12 {
+            let parts = source.chunks(piece).enumerate();
+            let read = parts.flat_map(|(n, part)| changed(part.to_vec().into(), (n * piece) as u64, &changes));
+            assert_eq!(read.collect::<Vec<u8>>(), whole);
+        }
+        assert_eq!(whole[9..15], [9, 90, 91, 92, 93, 14]);
+    }
+}
