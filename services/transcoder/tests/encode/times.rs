@@ -41,8 +41,9 @@ fn moving(size: &str, seconds: u32) -> String {
 #[test]
 fn a_picture_that_begins_before_the_edit_is_not_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let whole =
-        clip(dir.path(), "whole.mp4", &format!("{} -c:v libx264 -preset veryfast -g 25 -bf 2", moving("320x180", 6)));
+    // The sound begins at the edit, so the timeline does too.
+    let coding = "-f lavfi -i sine=r=48000:d=6 -c:v libx264 -preset veryfast -g 25 -bf 2 -c:a aac";
+    let whole = clip(dir.path(), "whole.mp4", &format!("{} {coding}", moving("320x180", 6)));
     // 1.51 s lies within a picture: the edit list begins there.
     let path = clip(dir.path(), "cut.mp4", &format!("-ss 1.51 -i {} -c copy", whole.display()));
     check(dir.path(), &path, &from_first(&decoded_us(&path)));
@@ -51,8 +52,10 @@ fn a_picture_that_begins_before_the_edit_is_not_shown() {
 #[test]
 fn the_last_pictures_before_an_edits_end_are_shown_and_none_after_it() {
     let dir = tempfile::tempdir().unwrap();
-    let whole =
-        clip(dir.path(), "whole.mp4", &format!("{} -c:v libx264 -preset veryfast -g 25 -bf 3", moving("320x180", 6)));
+    // Of each four pictures the last is coded first, then the second, then the first and the third.
+    let order = "-x264-params bframes=3:b-adapt=0:b-pyramid=normal:scenecut=0";
+    let args = format!("{} -c:v libx264 -preset veryfast -g 25 {order}", moving("320x180", 6));
+    let whole = clip(dir.path(), "whole.mp4", &args);
     let bytes = std::fs::read(&whole).unwrap();
     let length = bytes.windows(4).position(|w| w == b"elst").unwrap() + 12;
     for pictures in [70_u32, 71, 72, 73, 74] {
