@@ -1,8 +1,9 @@
 //! The pictures at the end of an edit.
 //!
-//! `qtdemux` leaves an edit at the first picture, in the order of decoding, that reaches its end, and with it the pictures
-//! that are coded later and shown before: a clip that a phone has trimmed lacks some of its last ones. So it is given an
-//! edit that ends later, and what is shown from the true end on is left out by [`super::video`].
+//! `qtdemux` leaves an edit at the first picture that is decoded at its end, and where offsets may show a picture before
+//! it is decoded (so phones write) it compares the shifted time of decoding with the end that is not: pictures that are
+//! decoded last and shown before the end are lost. So it is given an edit that ends later, and what is shown from the
+//! true end on is left out by [`super::video`].
 
 use std::sync::Arc;
 
