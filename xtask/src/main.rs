@@ -50,7 +50,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Sets up and runs the long media tests: every file of `../shared/media`, or clips of our own, through the real binary.
+    /// Runs the media tests and prints their table: every file of `../shared/media`, or clips of our own, through the real binary.
     Media,
     /// Measures a release build beside ffmpeg and prints what it finds.
     Bench {

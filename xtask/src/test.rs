@@ -17,7 +17,8 @@ pub(crate) fn run(rest: &[String]) -> Result<(), Failure> {
     counted(&arguments)
 }
 
-/// The long media tests, which the default run leaves out: minutes of encoding, and every violation in one table.
+/// The media tests with all they print: the table of every file, the figures of the long sources, and the files of
+/// `../shared/media` child by child, which the default run leaves out.
 pub(crate) fn media() -> Result<(), Failure> {
     setup::run(setup::For::Tests)?;
     let every = [

@@ -56,17 +56,29 @@ fn five_minutes_that_can_not_be_cut_play_early_too() {
     plays_early("long.ts");
 }
 
+/// A neighbour on this machine may take it away for seconds: what breaks a rule once must break it again to count.
+const TRIES: u32 = 2;
+
 fn plays_early(name: &str) {
     let _alone = alone();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = synth::long(dir.path(), name).expect("a clip");
-    let spool = Spool::up(dir.path(), "").expect("spool starts");
-    let early = playable::watch(&spool, &file);
-    spool.stop().expect("spool stops");
-    let early = early.expect("it becomes ready");
-    let playable::Early { playable, ready, growths, least_ahead_s, broken } = early;
-    println!(
-        "{name}: playable {playable:.2?}, ready {ready:.2?}, grew {growths} times, at least {least_ahead_s:.1} s ahead"
-    );
-    assert_eq!(broken, Vec::<String>::new());
+    let mut broken = Vec::new();
+    for attempt in 1..=TRIES {
+        let home = dir.path().join(attempt.to_string());
+        std::fs::create_dir(&home).expect("a directory");
+        let spool = Spool::up(&home, "").expect("spool starts");
+        let early = playable::watch(&spool, &file);
+        spool.stop().expect("spool stops");
+        let early = early.expect("it becomes ready");
+        let playable::Early { playable, ready, growths, least_ahead_s, broken: rules } = early;
+        println!(
+            "{name}: playable {playable:.2?}, ready {ready:.2?}, grew {growths} times, at least {least_ahead_s:.1} s ahead"
+        );
+        if rules.is_empty() {
+            return;
+        }
+        broken.push(rules);
+    }
+    panic!("{broken:?}");
 }
