@@ -177,6 +177,7 @@ impl Launcher {
         let (output, child_output) = UnixStream::pair().map_err(AttemptError::Start)?;
         let mut child =
             self.nursery.spawn(self.command(), child_ranges, child_output).await.map_err(AttemptError::Start)?;
+        child.be_nice(order.nice());
 
         let motion = Arc::new(Motion::default());
         let assignment = wire::assignment_frame(&wire::Assignment {

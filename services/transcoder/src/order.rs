@@ -50,6 +50,24 @@ pub enum Order {
     },
 }
 
+/// How much somebody waits for an order: more is a greater nice value (setpriority(2)), so less of a busy processor.
+///
+/// All children give way to the roles, which answer people; and what a video can't begin to play without goes before the
+/// rest of other videos.
+const NICE_FIRST: i32 = 5;
+const NICE_REST: i32 = 10;
+
+impl Order {
+    /// The nice value of its child.
+    pub(crate) fn nice(&self) -> i32 {
+        match self {
+            Self::Inspect { .. } | Self::Audio { .. } => NICE_FIRST,
+            Self::Video { chunks, .. } if *chunks.start() == 0 => NICE_FIRST,
+            Self::Video { .. } | Self::Still { .. } => NICE_REST,
+        }
+    }
+}
+
 /// What inspecting refuses for its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InspectLimits {
