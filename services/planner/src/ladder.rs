@@ -26,7 +26,7 @@ struct Step {
 /// Rates: near Apple's authoring table (1080: 6000, 720: 3000 to 4500, 540: 2000, 360: 730, 234: 145 kb/s); neighbours are a
 /// factor of 1.75 to 2 apart, close enough to switch without a visible fall, far enough not to hunt.
 ///
-/// Quality: measured with ffmpeg 5.1's libx264, set as ours is (veryfast, high, 2 threads, no scene cuts, keyframes every 2 s,
+/// Quality: measured with ffmpeg 5.1's libx264, set as ours is but for its 2 threads (veryfast, high, no scene cuts, keyframes every 2 s,
 /// buffer of 2 s), over the first seconds of clips of the shared set; SSIM over all planes against the source scaled the
 /// same way, and kb/s:
 ///
