@@ -127,8 +127,11 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "no child was seen");
             std::thread::sleep(Duration::from_millis(5));
         }
-        for pid in family(shell.id()).into_iter().rev() {
-            assert!(proportional_kib(pid).is_some_and(|kib| kib > 0));
+        let family = family(shell.id());
+        for pid in &family {
+            assert!(proportional_kib(*pid).is_some_and(|kib| kib > 0), "{pid} of {family:?}");
+        }
+        for pid in family.into_iter().rev() {
             let _gone_with_its_parent = Command::new("kill").arg(pid.to_string()).status();
         }
         shell.wait().expect("its end");

@@ -8,6 +8,11 @@ use crate::sample;
 use crate::view::View;
 use crate::world::{World, app, copy, get, settle};
 
+/// The directory of the n-th view of this schema.
+fn view_name(number: u32) -> String {
+    format!("v{}-{number}", crate::view::SCHEMA)
+}
+
 /// Directories of views.
 fn views(world: &World) -> Vec<String> {
     let names = std::fs::read_dir(world.view_root()).expect("a directory");
@@ -67,7 +72,7 @@ async fn a_rebuilt_view_is_the_same_and_reads_go_on_meanwhile() {
     settle(&mut projector).await;
     let (handle, app) = (projector.handle(), app(&projector));
     let before = handle.digest().expect("digest");
-    assert_eq!(views(&world), ["v1-1"]);
+    assert_eq!(views(&world), [view_name(1)]);
 
     handle.rebuild();
     let mut steps = 0;
@@ -80,7 +85,7 @@ async fn a_rebuilt_view_is_the_same_and_reads_go_on_meanwhile() {
     }
     assert!(steps > 2, "{steps}");
     assert_eq!(handle.digest().expect("digest"), before);
-    eventually("the old view is gone", || views(&world) == ["v1-2"]).await;
+    eventually("the old view is gone", || views(&world) == [view_name(2)]).await;
 
     // What comes after it lands in the new view, and a restart finds it.
     let more = sample::stream([sample::rejected(99)]);
@@ -123,15 +128,15 @@ async fn a_view_that_cannot_be_opened_is_folded_anew() {
     settle(&mut projector).await;
     let whole = projector.handle().digest().expect("digest");
     projector.close().await;
-    let conf = world.view_root().join("v1-1/conf");
-    eventually("the view is closed", || View::open(&world.view_root().join("v1-1"), 1 << 20).is_ok()).await;
+    let conf = world.view_root().join(view_name(1)).join("conf");
+    eventually("the view is closed", || View::open(&world.view_root().join(view_name(1)), 1 << 20).is_ok()).await;
     std::fs::write(conf, b"this is no configuration of sled").expect("damage");
 
     let mut projector = world.projector(world.config());
     settle(&mut projector).await;
     assert_eq!(projector.handle().digest().expect("digest"), whole);
     assert_eq!(projector.handle().folded(), facts.len() as u64);
-    assert_eq!(views(&world), ["v1-2"]);
+    assert_eq!(views(&world), [view_name(2)]);
 }
 
 #[tokio::test]
