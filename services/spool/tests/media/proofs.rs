@@ -40,6 +40,7 @@ fn clip() -> &'static Source {
 
 /// What is found when the clip is served with that done to picture and sound.
 fn found(picture: &str, sound: &str) -> (Figures, Vec<String>) {
+    let _beside = crate::beside();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let url = serve(dir.path(), picture, sound).expect("ffmpeg serves it");
     judge(clip(), &Served::decode(&url).expect("ffmpeg plays it"))
