@@ -87,7 +87,9 @@ impl Roots {
             let Some(inside) = root.inside(asked) else { continue };
             match open_inside(&root.directory, inside) {
                 Ok(file) => return describe(file, asked, &shown),
-                Err(Errno::NOENT | Errno::NOTDIR) => answer = Problem::new(Code::PathNotFound).with("path", &shown),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => {
+                    answer = Problem::new(Code::PathNotFound).with("path", &shown)
+                }
                 Err(Errno::LOOP | Errno::XDEV) => return Err(not_allowed()),
                 // A socket, or a device that nobody stands behind.
                 Err(Errno::NXIO | Errno::ISDIR) => {

@@ -30,16 +30,23 @@ impl Out {
 
     /// Says `value`, or for people `text`. A pipe that was closed ends nothing: the work goes on.
     pub(crate) fn say(self, value: &Value, text: impl FnOnce() -> String) {
-        let line = if self.json { value.to_string() } else { text() };
+        let line = if self.json { value.to_string() } else { harmless(&text()) };
         let _nobody_listens = writeln!(std::io::stdout().lock(), "{line}");
     }
 
     /// For people only.
     pub(crate) fn tell(self, text: &str) {
         if !self.json {
-            let _nobody_listens = writeln!(std::io::stdout().lock(), "{text}");
+            let _nobody_listens = writeln!(std::io::stdout().lock(), "{}", harmless(text));
         }
     }
+}
+
+/// Text for a terminal: names that people gave may hold what moves the cursor, changes colours or turns the line around.
+fn harmless(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_harmful = |c: char| (c.is_control() && c != '\n' && c != '\t') || turns(c);
+    text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Progress of one thing: a bar on a terminal, a line now and then elsewhere, objects in JSON.
@@ -80,6 +87,7 @@ impl Progress {
     }
 
     fn draw(&mut self, line: &str) {
+        let line = harmless(line);
         let width = line.chars().count();
         let pad = " ".repeat(self.width.saturating_sub(width));
         self.width = width;
@@ -158,6 +166,11 @@ pub(crate) fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_does_nothing_to_a_terminal() {
+        assert_eq!(harmless("\u{1b}[31mred\u{202e}4pm.\0\n\tä"), "\u{fffd}[31mred\u{fffd}4pm.\u{fffd}\n\tä");
+    }
 
     #[test]
     fn sizes_and_spans_read_well() {

@@ -63,8 +63,11 @@ impl Tokens {
 
     /// May this request pass, and as whom?
     fn pass(&self, method: &Method, path: &str, headers: &HeaderMap) -> Pass {
-        if self.0.is_empty() || path.starts_with(OPEN) || *method == Method::OPTIONS {
+        if path.starts_with(OPEN) || *method == Method::OPTIONS {
             return Pass::Anyone;
+        }
+        if self.0.is_empty() {
+            return if is_from_here(headers) { Pass::Anyone } else { Pass::No };
         }
         let bearer = |value: &str| {
             let (scheme, token) = value.split_once(' ')?;
@@ -76,6 +79,19 @@ impl Tokens {
             None => Pass::No,
         }
     }
+}
+
+/// Without tokens everyone on this machine may do everything, but not every page that somebody looks at here: a browser
+/// says which page asks (`Origin`), and a page whose name leads here by its own DNS asks by that name (`Host`).
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(header::HOST);
+    let own_name = host.is_none_or(|host| {
+        let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+        name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+    });
+    let own_page = text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").map(|(_, at)| at) == host);
+    own_name && own_page
 }
 
 /// What a token, or the lack of one, gives the right to.
@@ -133,7 +149,25 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_nobody_is_asked() {
+    fn without_tokens_nobody_is_asked_but_pages_of_others() {
+        let check = |path: &str, host: &str, origin: Option<&str>, passes: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("a header"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().expect("a header"));
+            }
+            let pass = Tokens::new(&[]).pass(&Method::POST, path, &headers);
+            assert_eq!(pass == Pass::Anyone, passes, "{path} {host} {origin:?}");
+        };
         assert_eq!(Tokens::new(&[]).pass(&Method::POST, "/v1/assets", &HeaderMap::new()), Pass::Anyone);
+        check("/v1/assets", "127.0.0.1:7070", None, true);
+        check("/v1/assets", "[::1]:7070", None, true);
+        check("/v1/assets", "[::1]", None, true);
+        check("/v1/assets", "localhost:7070", Some("http://localhost:7070"), true);
+        check("/v1/assets", "127.0.0.1:7070", Some("https://elsewhere.example"), false);
+        check("/v1/assets", "127.0.0.1:7070", Some("null"), false);
+        check("/v1/assets", "127.0.0.1:7070", Some("http://127.0.0.1:8080"), false);
+        check("/v1/assets", "rebound.example:7070", Some("http://rebound.example:7070"), false);
+        check("/play/pb_x/index.m3u8", "127.0.0.1:7070", Some("https://player.example"), true);
     }
 }

@@ -128,7 +128,7 @@ fn ended_rightly(spool: &Spool, input: &Input, pushed: &Pushed, after: Duration)
 fn tells_people(pushed: &Pushed) -> Option<String> {
     let sentence = pushed.text("detail");
     let starts = sentence.chars().next().is_some_and(char::is_uppercase);
-    let machine = ["{", "}", "::", "Err(", "Some(", "gst", "0x", "None", "\n"];
+    let machine = ["an unknown", "{", "}", "::", "Err(", "Some(", "gst", "0x", "None", "\n"];
     let plain = !machine.iter().any(|word| sentence.contains(word));
     let holds = starts && sentence.ends_with('.') && plain && (15..400).contains(&sentence.len());
     (!holds).then(|| format!("no sentence for people: {sentence:?}"))

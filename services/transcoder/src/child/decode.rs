@@ -170,8 +170,8 @@ impl Decode {
         self.seen_moves = moves;
         self.quiet = if moved { 0 } else { self.quiet + 1 };
         if self.quiet > QUIET_LIMIT {
-            let limit_ms = u64::from(QUIET_LIMIT) * LOOK.mseconds();
-            return Err(Failure::new(FailureCode::ChildStalled, "the decoder stands still").with("limit_ms", limit_ms));
+            let limit = format!("{} s", u64::from(QUIET_LIMIT) * LOOK.mseconds() / 1000);
+            return Err(Failure::new(FailureCode::ChildStalled, "the decoder stands still").with("limit", limit));
         }
         Ok(moved)
     }

@@ -1,5 +1,9 @@
-//! The pictures at the end of an edit.
+//! What `qtdemux` makes of an index that is right, mended by letting it see another one.
 //!
+//! Short tracks: it leaves out a track that lasts less than a fifth of the movie ("assuming preview image"), and with it all
+//! the sound of a film that speaks for a few minutes only. So where there is one, the movie states no length.
+//!
+//! The end of an edit:
 //! `qtdemux` leaves an edit at the first picture that is decoded at its end, and where offsets may show a picture before
 //! it is decoded (so phones write) it compares the shifted time of decoding with the end that is not: pictures that are
 //! decoded last and shown before the end are lost. So it is given an edit that ends later, and what is shown from the
@@ -21,6 +25,50 @@ const LONGEST_INDEX: u64 = 160 << 20;
 const ROWS_AT: usize = 8;
 /// An edit that plays at its own speed.
 const OWN_SPEED: u32 = 0x1_0000;
+
+/// Below this share of the movie's length, one part in so many, a track is left out by `qtdemux`.
+const LEFT_OUT_BELOW: u64 = 5;
+
+/// The source with an index of which every track is taken; none where nothing has to be changed.
+pub fn with_short_tracks(ranges: &Arc<dyn Ranges>, source: &dyn mp4::Bytes) -> Result<Option<Arc<dyn Ranges>>, String> {
+    let Some((at, index)) = index(source)? else { return Ok(None) };
+    let Some((place, bytes)) = without_length(&index) else { return Ok(None) };
+    let changes = [(at + place as u64, bytes)].into();
+    Ok(Some(Arc::new(Changed { inner: Arc::clone(ranges), changes })))
+}
+
+/// Place of the movie's length and zeros of its width, where some track is shorter than a share of it.
+fn without_length(index: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let header = child(index, b"mvhd")?;
+    let movie = length(header)?;
+    let tracks = children(index).into_iter().filter(|part| part.name == *b"trak");
+    let mut lengths = tracks.filter_map(|trak| length(child(child(trak.body, b"mdia")?, b"mdhd")?));
+    // As it compares: in the track's ticks, and rounded generously.
+    let is_short = |track: Length| {
+        let movie_ticks = u128::from(movie.ticks) * u128::from(track.scale) / u128::from(movie.scale);
+        u128::from(track.ticks) * u128::from(LEFT_OUT_BELOW) <= movie_ticks
+    };
+    lengths.any(is_short).then_some(())?;
+    let start = (header.as_ptr() as usize).checked_sub(index.as_ptr() as usize)?;
+    Some((start + movie.at, vec![0; movie.bytes]))
+}
+
+/// A length in a header, and where it stands there.
+#[derive(Debug, Clone, Copy)]
+struct Length {
+    ticks: u64,
+    scale: u64,
+    at: usize,
+    bytes: usize,
+}
+
+/// The length that `mvhd` or `mdhd` states (ISO/IEC 14496-12, 8.2.2 and 8.4.2).
+fn length(header: &[u8]) -> Option<Length> {
+    let scale = mp4::header_scale(header).filter(|scale| *scale > 0)?;
+    let (at, bytes) = if *header.first()? == 1 { (24, 8) } else { (16, 4) };
+    let ticks = if bytes == 8 { be64(header, at)? } else { u64::from(be32(header, at)?) };
+    Some(Length { ticks, scale, at, bytes })
+}
 
 /// The source with edits that end later; none where there is no edit that ends, or more than one of a track.
 pub fn lengthened(ranges: &Arc<dyn Ranges>, source: &dyn mp4::Bytes) -> Result<Option<Arc<dyn Ranges>>, String> {
@@ -145,6 +193,26 @@ mod tests {
         assert_eq!(longer(&[(0, 5)]), None);
         assert_eq!(longer(&[(u32::MAX, 5)]), None);
         assert_eq!(later_end(&list(&[(100, 5)])[..17], 600), None);
+    }
+
+    #[test]
+    fn a_movie_with_a_short_track_states_no_length() {
+        let header = |kind: &[u8; 4], scale: u32, ticks: u32| {
+            let mut body = vec![0_u8; 24];
+            body[12..16].copy_from_slice(&scale.to_be_bytes());
+            body[16..20].copy_from_slice(&ticks.to_be_bytes());
+            boxed(kind, &body)
+        };
+        fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+            [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
+        }
+        let index = |lengths: &[u32]| {
+            let track = |ticks: &u32| boxed(b"trak", &boxed(b"mdia", &header(b"mdhd", 90_000, *ticks)));
+            [header(b"mvhd", 1_000, 12_000), lengths.iter().flat_map(track).collect()].concat()
+        };
+        assert_eq!(without_length(&index(&[1_080_000, 180_000])), Some((8 + 16, vec![0; 4])));
+        assert_eq!(without_length(&index(&[1_080_000, 1_080_000])), None);
+        assert_eq!(without_length(&index(&[1_080_000, 270_000])), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::samples::Summary;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::{self, Candidate, Kind};
-use super::{codecs, ebml, trial};
+use super::{codecs, ebml, every_track, trial};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 use crate::wire::MAX_RANGE_BYTES;
 
@@ -48,6 +48,11 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         Sniffed::Unknown => None,
     };
     output.progress(0)?;
+    let seen = match &index {
+        Some(_) => every_track(Arc::clone(ranges), Container::Mp4)?,
+        None => Arc::clone(ranges),
+    };
+    let ranges = &seen;
     let known =
         index.as_ref().is_some_and(|index| !index.fragmented && index.tracks.iter().all(|t| t.samples.is_some()));
     let until = if known { Until::Known } else { Until::End };
@@ -149,7 +154,8 @@ fn missing_media(index: &mp4::Index) -> Result<(), Failure> {
     Ok(())
 }
 
-fn seconds(ms: u64) -> String {
+/// A time for people.
+pub(super) fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use spool_proto::media::Container;
+
 use crate::order::{Answer, Failure, Order, Output};
 
 pub mod audio;
@@ -38,8 +40,34 @@ mod wiring;
 
 pub use run::main;
 
+/// The source as its demuxer has to see it, so that it takes every track.
+fn every_track(ranges: Arc<dyn source::Ranges>, container: Container) -> Result<Arc<dyn source::Ranges>, Failure> {
+    match container {
+        Container::Mp4 => {
+            let changed = edits::with_short_tracks(&ranges, &inspect::Whole(&ranges)).map_err(inspect::unreadable)?;
+            Ok(changed.unwrap_or(ranges))
+        }
+        Container::Matroska
+        | Container::MpegTs
+        | Container::MpegPs
+        | Container::Avi
+        | Container::Flv
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Audio => Ok(ranges),
+    }
+}
+
 /// Serves one order; `ranges` are the source's bytes. In the child this runs inside the cage, in tests anywhere.
 pub fn serve(order: Order, ranges: Arc<dyn source::Ranges>, output: &Arc<dyn Output>) -> Result<Answer, Failure> {
+    let ranges = match &order {
+        // What it is has to be found out first.
+        Order::Inspect { .. } => ranges,
+        Order::Video { facts, .. } | Order::Audio { facts, .. } | Order::Still { facts, .. } => {
+            every_track(ranges, facts.container)?
+        }
+    };
     match order {
         Order::Inspect { limits } => inspect::run(&ranges, &limits, output).map(Answer::Inspected),
         Order::Video { facts, plan, chunks, frame_hashes } => {

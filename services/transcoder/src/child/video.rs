@@ -13,7 +13,7 @@ use super::decode::{Decode, Pulled, Wanted};
 use super::edits;
 use super::even::Even;
 use super::head::{self, Colour};
-use super::inspect::{Whole, unreadable};
+use super::inspect::{Whole, seconds, unreadable};
 use super::rung::{Entry, Making, RungEncoder};
 use super::source::Ranges;
 use super::streams::Kind;
@@ -223,8 +223,8 @@ impl<'a> Laying<'a> {
 /// Media that inspecting found and decoding did not.
 pub(crate) fn damaged(expected_ns: u64, present_ns: u64, detail: &str) -> Failure {
     Failure::new(FailureCode::SourceDamaged, detail)
-        .with("expected_ms", expected_ns / 1_000_000)
-        .with("present_ms", present_ns / 1_000_000)
+        .with("expected", seconds(expected_ns / 1_000_000))
+        .with("got", seconds(present_ns / 1_000_000))
 }
 
 fn undecodable(video: &VideoFacts, detail: &str) -> Failure {

@@ -226,7 +226,10 @@ impl Attempt<'_> {
                 receiver.take(delivery).await.map_err(receive_broke)?
             {
                 tracing::trace!(rendition, chunk, bytes = receipt.length, "stored a chunk of a rendition");
-                self.object(encode, &mut chunks, chunk, receipt).await?;
+                if !self.object(encode, &mut chunks, chunk, receipt).await? {
+                    // Nobody wants the rest: the child ends with the future that runs it.
+                    return Ok(());
+                }
             }
         }
         let finished = match finished {
@@ -251,14 +254,14 @@ impl Attempt<'_> {
                     content_type: "image/jpeg".to_owned(),
                 };
                 let slot = Slot::EncodeStill { generation: encode.generation, name };
-                self.state(encode, slot, StillStored { receipt }.into()).await
+                self.state(encode, slot, StillStored { receipt }.into()).await.map(drop)
             }
             (other, _) => Err(Broke::Failed(unexpected(&other))),
         }
     }
 
-    /// An object is stored: states its chunk when it was the last one missing.
-    async fn object(&self, encode: &Encode, chunks: &mut Chunks, chunk: u32, receipt: Receipt) -> Result<(), Broke> {
+    /// An object is stored: states its chunk when it was the last one missing. Does what comes still count?
+    async fn object(&self, encode: &Encode, chunks: &mut Chunks, chunk: u32, receipt: Receipt) -> Result<bool, Broke> {
         let now = self.worker.deps.clock.monotonic();
         match &self.order.job {
             Job::Audio(audio) => {
@@ -270,7 +273,7 @@ impl Attempt<'_> {
                 let made = chunks.made.entry(chunk).or_default();
                 made.push(receipt);
                 if made.len() < encode.plan.rungs.len() {
-                    return Ok(());
+                    return Ok(true);
                 }
                 let made = chunks.made.remove(&chunk).unwrap_or_default();
                 let encode_ms = chunks.lap(now);
@@ -278,21 +281,21 @@ impl Attempt<'_> {
                 let slot = Slot::EncodeVideo { generation: encode.generation, chunk };
                 self.state(encode, slot, VideoStored { receipts, encode_ms }.into()).await
             }
-            Job::Inspect(_) | Job::Still(_) => Ok(()),
+            Job::Inspect(_) | Job::Still(_) => Ok(true),
         }
     }
 
-    /// Appends a result, unless the asset is gone or its generation over by now.
-    async fn state(&self, encode: &Encode, slot: Slot, event: Event) -> Result<(), Broke> {
+    /// Appends a result, unless the asset is gone or its generation over by now. Does it still count?
+    async fn state(&self, encode: &Encode, slot: Slot, event: Event) -> Result<bool, Broke> {
         for over in [Slot::LifeDeleted, Slot::EncodeOutcome { generation: encode.generation }] {
             let Order { tenant, asset, .. } = self.order;
             let stands = self.worker.deps.log.read_slot(tenant, asset, &over).await;
             if stands.map_err(|err| system("ask whether the result still counts")(err.into()))?.is_some() {
                 tracing::info!(%over, "result no longer counts, not stated");
-                return Ok(());
+                return Ok(false);
             }
         }
-        self.append(slot, event).await
+        self.append(slot, event).await.map(|()| true)
     }
 
     async fn append(&self, slot: Slot, event: Event) -> Result<(), Broke> {

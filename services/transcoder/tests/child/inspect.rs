@@ -137,6 +137,20 @@ async fn tables_and_demuxing_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_track_that_is_far_shorter_than_the_other_is_not_left_out() {
+    let nest = Nest::new(|_| {});
+    let dir = nest.dir.path();
+    let coding = "-c:v libx264 -preset veryfast -c:a aac";
+    for (name, picture_s, sound_s) in [("a.mp4", 2, 12), ("b.mov", 12, 1)] {
+        let sources = format!("-f lavfi -i testsrc2=s=160x90:r=25:d={picture_s} -f lavfi -i sine=r=48000:d={sound_s}");
+        let file = clip(dir, name, &format!("{sources} {coding}"));
+        let facts = nest.inspect(Source::memory(std::fs::read(file).unwrap())).await.expect("accepted");
+        assert!(facts.video.is_some() && facts.audio.is_some(), "{name}: {facts:?}");
+        assert_eq!(facts.duration_ns() / 1_000_000_000, 12, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_by_mistake_is_named() {
     let nest = Nest::new(|_| {});
     let dir = nest.dir.path();
