@@ -244,7 +244,7 @@ fn a_picture_that_ends_before_its_time_is_damage_and_none_is_undecodable() {
     std::fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
     let damaged = encode_video(&half, &facts, &plan, 0..=plan.chunk_count() - 1).err().unwrap();
     assert_eq!(damaged.code, FailureCode::SourceDamaged, "{damaged}");
-    assert_eq!(damaged.params["expected_ms"], "12000");
+    assert_eq!(damaged.params["expected"], "12.0 s");
 
     let mut noise = bytes;
     let mdat = noise.windows(4).position(|w| w == b"mdat").unwrap();
