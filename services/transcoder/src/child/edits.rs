@@ -12,9 +12,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use spool_proto::media::Container;
 
+use super::inspect::{Whole, unreadable};
 use super::mp4::{self, be32, be64, box_head, child, children};
 use super::source::{RangeDone, Ranges};
+use crate::order::Failure;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.
 const LONGER_S: u64 = 2;
@@ -29,12 +32,54 @@ const OWN_SPEED: u32 = 0x1_0000;
 /// Below this share of the movie's length, one part in so many, a track is left out by `qtdemux`.
 const LEFT_OUT_BELOW: u64 = 5;
 
-/// The source with an index of which every track is taken; none where nothing has to be changed.
-pub fn with_short_tracks(ranges: &Arc<dyn Ranges>, source: &dyn mp4::Bytes) -> Result<Option<Arc<dyn Ranges>>, String> {
-    let Some((at, index)) = index(source)? else { return Ok(None) };
-    let Some((place, bytes)) = without_length(&index) else { return Ok(None) };
-    let changes = [(at + place as u64, bytes)].into();
-    Ok(Some(Arc::new(Changed { inner: Arc::clone(ranges), changes })))
+/// Where edits shall end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Where the index says.
+    AsStated,
+    /// Later, for who leaves out what is shown after the true end.
+    Later,
+}
+
+/// The source as its demuxer is to see it.
+pub struct Seen {
+    /// Its bytes.
+    pub ranges: Arc<dyn Ranges>,
+    /// Does an edit end later than it should?
+    pub ends_later: bool,
+}
+
+/// Reads the index once and changes in it what has to be; another container is seen as it is.
+pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Result<Seen, Failure> {
+    let as_it_is = || Seen { ranges: Arc::clone(ranges), ends_later: false };
+    let found = match container {
+        Container::Mp4 => index(&Whole(ranges)).map_err(unreadable)?,
+        Container::Matroska
+        | Container::MpegTs
+        | Container::MpegPs
+        | Container::Avi
+        | Container::Flv
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Audio => None,
+    };
+    let Some((at, index)) = found else { return Ok(as_it_is()) };
+    if child(&index, b"mvex").is_some() {
+        // Fragmented: its lengths and edits say less, and are not looked at.
+        return Ok(as_it_is());
+    }
+    let later = match ends {
+        Ends::AsStated => Vec::new(),
+        Ends::Later => later_ends(&index),
+    };
+    let ends_later = !later.is_empty();
+    let changes: Vec<_> = later.into_iter().chain(without_length(&index)).collect();
+    if changes.is_empty() {
+        return Ok(as_it_is());
+    }
+    let changes = changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect();
+    Ok(Seen { ranges: Arc::new(Changed { inner: Arc::clone(ranges), changes }), ends_later })
 }
 
 /// Place of the movie's length and zeros of its width, where some track is shorter than a share of it.
@@ -70,17 +115,6 @@ fn length(header: &[u8]) -> Option<Length> {
     Some(Length { ticks, scale, at, bytes })
 }
 
-/// The source with edits that end later; none where there is no edit that ends, or more than one of a track.
-pub fn lengthened(ranges: &Arc<dyn Ranges>, source: &dyn mp4::Bytes) -> Result<Option<Arc<dyn Ranges>>, String> {
-    let Some((at, index)) = index(source)? else { return Ok(None) };
-    let changes = changes(&index);
-    if changes.is_empty() {
-        return Ok(None);
-    }
-    let changes = changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect();
-    Ok(Some(Arc::new(Changed { inner: Arc::clone(ranges), changes })))
-}
-
 /// Where the index lies in the file, and the index.
 fn index(source: &dyn mp4::Bytes) -> Result<Option<(u64, Vec<u8>)>, String> {
     let (mut at, size) = (0_u64, source.size_bytes());
@@ -100,12 +134,9 @@ fn index(source: &dyn mp4::Bytes) -> Result<Option<(u64, Vec<u8>)>, String> {
     Ok(None)
 }
 
-/// Places in the index and what is to stand there: the lengths of edits. None of a fragmented file, whose edits say less.
-fn changes(index: &[u8]) -> Vec<(usize, Vec<u8>)> {
+/// Places in the index and what is to stand there: the lengths of edits.
+fn later_ends(index: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let scale = child(index, b"mvhd").and_then(mp4::header_scale).unwrap_or(0);
-    if child(index, b"mvex").is_some() {
-        return Vec::new();
-    }
     let tracks = children(index).into_iter().filter(|part| part.name == *b"trak");
     let lists = tracks.filter_map(|trak| child(child(trak.body, b"edts")?, b"elst"));
     let place = |list: &[u8]| (list.as_ptr() as usize).checked_sub(index.as_ptr() as usize);

@@ -9,13 +9,14 @@ use std::sync::{Arc, mpsc};
 use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, SourceFacts, VideoFacts};
 
 use super::demux::{self, Demuxed, Met, Trouble, Until};
+use super::edits::{self, Ends};
 use super::mp4::{self, Found};
 use super::picture;
 use super::samples::Summary;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::{self, Candidate, Kind};
-use super::{codecs, ebml, every_track, trial};
+use super::{codecs, ebml, trial};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 use crate::wire::MAX_RANGE_BYTES;
 
@@ -49,7 +50,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     };
     output.progress(0)?;
     let seen = match &index {
-        Some(_) => every_track(Arc::clone(ranges), Container::Mp4)?,
+        Some(_) => edits::seen(ranges, Container::Mp4, Ends::AsStated)?.ranges,
         None => Arc::clone(ranges),
     };
     let ranges = &seen;

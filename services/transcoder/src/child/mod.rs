@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use spool_proto::media::Container;
-
+use self::edits::Ends;
 use crate::order::{Answer, Failure, Order, Output};
 
 pub mod audio;
@@ -40,32 +39,13 @@ mod wiring;
 
 pub use run::main;
 
-/// The source as its demuxer has to see it, so that it takes every track.
-fn every_track(ranges: Arc<dyn source::Ranges>, container: Container) -> Result<Arc<dyn source::Ranges>, Failure> {
-    match container {
-        Container::Mp4 => {
-            let changed = edits::with_short_tracks(&ranges, &inspect::Whole(&ranges)).map_err(inspect::unreadable)?;
-            Ok(changed.unwrap_or(ranges))
-        }
-        Container::Matroska
-        | Container::MpegTs
-        | Container::MpegPs
-        | Container::Avi
-        | Container::Flv
-        | Container::Ogg
-        | Container::Asf
-        | Container::Mxf
-        | Container::Audio => Ok(ranges),
-    }
-}
-
 /// Serves one order; `ranges` are the source's bytes. In the child this runs inside the cage, in tests anywhere.
 pub fn serve(order: Order, ranges: Arc<dyn source::Ranges>, output: &Arc<dyn Output>) -> Result<Answer, Failure> {
     let ranges = match &order {
-        // What it is has to be found out first.
-        Order::Inspect { .. } => ranges,
-        Order::Video { facts, .. } | Order::Audio { facts, .. } | Order::Still { facts, .. } => {
-            every_track(ranges, facts.container)?
+        // What it is has to be found out first; and the picture's edits are the encoder's own affair.
+        Order::Inspect { .. } | Order::Video { .. } => ranges,
+        Order::Audio { facts, .. } | Order::Still { facts, .. } => {
+            edits::seen(&ranges, facts.container, Ends::AsStated)?.ranges
         }
     };
     match order {

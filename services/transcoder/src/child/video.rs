@@ -7,13 +7,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use gst_video::VideoFrameExt as _;
-use spool_proto::media::{Container, Cut, Plan, SourceFacts, VideoFacts};
+use spool_proto::media::{Cut, Plan, SourceFacts, VideoFacts};
 
 use super::decode::{Decode, Pulled, Wanted};
-use super::edits;
+use super::edits::{self, Ends};
 use super::even::Even;
 use super::head::{self, Colour};
-use super::inspect::{Whole, seconds, unreadable};
+use super::inspect::seconds;
 use super::rung::{Entry, Making, RungEncoder};
 use super::source::Ranges;
 use super::streams::Kind;
@@ -42,20 +42,9 @@ pub fn run(
     output: &Arc<dyn Output>,
 ) -> Result<(), Failure> {
     let video = facts.video.as_ref().ok_or_else(|| Failure::own("an order for picture of a source without"))?;
-    let lengthened = match facts.container {
-        Container::Mp4 => edits::lengthened(ranges, &Whole(ranges)).map_err(unreadable)?,
-        Container::Matroska
-        | Container::MpegTs
-        | Container::MpegPs
-        | Container::Avi
-        | Container::Flv
-        | Container::Ogg
-        | Container::Asf
-        | Container::Mxf
-        | Container::Audio => None,
-    };
-    let end_ns = lengthened.as_ref().map(|_| video.end_ns as i64 - plan.zero_ns as i64);
-    let ranges = lengthened.as_ref().unwrap_or(ranges);
+    let seen = edits::seen(ranges, facts.container, Ends::Later)?;
+    let end_ns = seen.ends_later.then_some(video.end_ns as i64 - plan.zero_ns as i64);
+    let ranges = &seen.ranges;
     let work = Work { ranges, end_ns, video, plan, first: *chunks.start(), last: *chunks.end(), frame_hashes, output };
     for margin in MARGINS_NS {
         match work.read(margin)? {
