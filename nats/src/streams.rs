@@ -90,7 +90,7 @@ pub enum ConsumerName {
 
 impl ConsumerName {
     /// Every durable consumer.
-    pub const ALL: [ConsumerName; 10] = [
+    pub const ALL: [ConsumerName; 11] = [
         ConsumerName::Planner,
         ConsumerName::PlannerTimers,
         ConsumerName::PlannerAdvisories,
@@ -98,6 +98,7 @@ impl ConsumerName {
         ConsumerName::Lane(Lane::First),
         ConsumerName::Lane(Lane::Next),
         ConsumerName::Lane(Lane::Bulk),
+        ConsumerName::Lane(Lane::Pass),
         ConsumerName::Ingest,
         ConsumerName::IngestAdvisories,
         ConsumerName::Sweeper,
@@ -113,6 +114,7 @@ impl ConsumerName {
             ConsumerName::Lane(Lane::First) => "lane-first",
             ConsumerName::Lane(Lane::Next) => "lane-next",
             ConsumerName::Lane(Lane::Bulk) => "lane-bulk",
+            ConsumerName::Lane(Lane::Pass) => "lane-pass",
             ConsumerName::Ingest => "ingest",
             ConsumerName::IngestAdvisories => "ingest-advisories",
             ConsumerName::Sweeper => "sweeper",

@@ -313,9 +313,10 @@ impl Asset {
     pub fn rounds(&self, item: &Item) -> u32 {
         match item {
             Item::Inspect { verdict } => self.inspect_faults.get(verdict).map_or(0, next_round),
-            Item::Video { generation, .. } | Item::Audio { generation, .. } | Item::Still { generation, .. } => {
-                self.generations.get(generation).map_or(0, |it| it.rounds(item))
-            }
+            Item::Video { generation, .. }
+            | Item::Pass { generation, .. }
+            | Item::Audio { generation, .. }
+            | Item::Still { generation, .. } => self.generations.get(generation).map_or(0, |it| it.rounds(item)),
         }
     }
 

@@ -52,6 +52,7 @@ mod tests {
         for item in [
             Item::Inspect { verdict: 1 },
             Item::Video { generation: 2, chunk: 9 },
+            Item::Pass { generation: 1, chunk: 4 },
             Item::Audio { generation: 1, track: 0 },
             Item::Still { generation: 1, name: "poster".to_owned() },
         ] {

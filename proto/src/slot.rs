@@ -63,6 +63,13 @@ pub enum Item {
         /// First chunk of the order.
         chunk: u32,
     },
+    /// The picture from `chunk` to its end in one pass, of a source that can't be decoded in parts: `g1-p4`.
+    Pass {
+        /// Generation, from 1.
+        generation: u32,
+        /// First chunk of the order.
+        chunk: u32,
+    },
     /// A whole sound track: `g1-a0`.
     Audio {
         /// Generation, from 1.
@@ -84,9 +91,10 @@ impl Item {
     pub fn generation(&self) -> Option<u32> {
         match self {
             Item::Inspect { .. } => None,
-            Item::Video { generation, .. } | Item::Audio { generation, .. } | Item::Still { generation, .. } => {
-                Some(*generation)
-            }
+            Item::Video { generation, .. }
+            | Item::Pass { generation, .. }
+            | Item::Audio { generation, .. }
+            | Item::Still { generation, .. } => Some(*generation),
         }
     }
 }
@@ -96,6 +104,7 @@ impl fmt::Display for Item {
         match self {
             Item::Inspect { verdict } => write!(f, "n{verdict}"),
             Item::Video { generation, chunk } => write!(f, "g{generation}-v{chunk}"),
+            Item::Pass { generation, chunk } => write!(f, "g{generation}-p{chunk}"),
             Item::Audio { generation, track } => write!(f, "g{generation}-a{track}"),
             Item::Still { generation, name } => write!(f, "g{generation}-s-{name}"),
         }
@@ -134,6 +143,9 @@ fn parse_item(text: &str) -> Option<Item> {
     let generation = numbered(generation, "g")?;
     if let Some(chunk) = numbered(rest, "v") {
         return Some(Item::Video { generation, chunk });
+    }
+    if let Some(chunk) = numbered(rest, "p") {
+        return Some(Item::Pass { generation, chunk });
     }
     if let Some(track) = numbered(rest, "a") {
         return Some(Item::Audio { generation, track });

@@ -57,11 +57,13 @@ pub enum Lane {
     Next,
     /// The rest.
     Bulk,
+    /// What takes as long as the video: for hands of its own, so that nothing short waits behind it.
+    Pass,
 }
 
 impl Lane {
     /// Every lane, most urgent first.
-    pub const ALL: [Lane; 3] = [Lane::First, Lane::Next, Lane::Bulk];
+    pub const ALL: [Lane; 4] = [Lane::First, Lane::Next, Lane::Bulk, Lane::Pass];
 
     /// The token in subjects.
     pub fn name(self) -> &'static str {
@@ -69,6 +71,7 @@ impl Lane {
             Lane::First => "first",
             Lane::Next => "next",
             Lane::Bulk => "bulk",
+            Lane::Pass => "pass",
         }
     }
 
@@ -76,8 +79,10 @@ impl Lane {
     pub fn of(item: &Item) -> Lane {
         match item {
             Item::Inspect { .. } | Item::Video { chunk: 0, .. } | Item::Audio { .. } => Lane::First,
-            Item::Video { chunk: 1..=3, .. } => Lane::Next,
-            Item::Video { .. } | Item::Still { .. } => Lane::Bulk,
+            // A minute and a half, until which chunks are short; and a poster, which is quickly made and which *ready* waits for.
+            Item::Video { chunk: 1..=9, .. } | Item::Still { .. } => Lane::Next,
+            Item::Video { .. } => Lane::Bulk,
+            Item::Pass { .. } => Lane::Pass,
         }
     }
 }
@@ -87,7 +92,7 @@ impl Work {
     pub fn of(item: &Item) -> Work {
         match item {
             Item::Inspect { .. } => Work::Inspect,
-            Item::Video { .. } => Work::Video,
+            Item::Video { .. } | Item::Pass { .. } => Work::Video,
             Item::Audio { .. } => Work::Audio,
             Item::Still { .. } => Work::Still,
         }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::At;
 use crate::event::{AudioStored, JobGivenUp, Problem, RenditionsCompleted, StillStored, VideoStored};
-use crate::media::{Cut, Plan};
+use crate::job::{self, Job, VideoOrder};
+use crate::media::Plan;
 use crate::slot::Item;
 
 /// How a generation ended.
@@ -89,19 +90,26 @@ impl Generation {
         (done * 100 / plan.duration_ns().max(1)).min(100) as u32
     }
 
+    /// Is all that this order asks for stored?
+    pub fn has_made(&self, order: &VideoOrder) -> bool {
+        (order.first..=order.last).all(|chunk| self.has_video(chunk))
+    }
+
     /// How often the order of this item was given up: the round of the next one.
     pub fn rounds(&self, item: &Item) -> u32 {
         self.faults.get(&item.to_string()).map_or(0, super::next_round)
     }
 
-    /// The item's last fault, unless its result stands. Where the timeline can't be cut, one order covers the picture from its
-    /// first chunk to the end, so its result stands once all of that is stored.
+    /// The item's last fault, unless its result stands: for picture, all chunks of the order of that name.
     pub fn standing_fault(&self, item: &Item) -> Option<&At<JobGivenUp>> {
         let stored = match item {
-            Item::Video { chunk, .. } => match self.plan().cut {
-                Cut::Exact => self.has_video(*chunk),
-                Cut::Whole => (*chunk..self.plan().chunk_count()).all(|chunk| self.has_video(chunk)),
-            },
+            Item::Video { generation, .. } | Item::Pass { generation, .. } => {
+                let orders = job::picture(*generation, self.plan());
+                match orders.iter().find(|job| job.item() == *item) {
+                    Some(Job::Video(order) | Job::Pass(order)) => self.has_made(order),
+                    Some(Job::Inspect(_) | Job::Audio(_) | Job::Still(_)) | None => false,
+                }
+            }
             Item::Audio { track, .. } => self.audio.get(track).map_or(0, BTreeMap::len) == self.plan().chunks.len(),
             Item::Still { name, .. } => self.stills.contains_key(name),
             Item::Inspect { .. } => false,

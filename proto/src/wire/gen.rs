@@ -702,7 +702,7 @@ pub struct Order {
     pub round: u32,
     #[prost(string, optional, tag = "2")]
     pub cause: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(oneof = "order::Job", tags = "10, 11, 12, 13")]
+    #[prost(oneof = "order::Job", tags = "10, 11, 12, 13, 14")]
     pub job: ::core::option::Option<order::Job>,
 }
 /// Nested message and enum types in `Order`.
@@ -717,6 +717,8 @@ pub mod order {
         Audio(super::AudioOrder),
         #[prost(message, tag = "13")]
         Still(super::StillOrder),
+        #[prost(message, tag = "14")]
+        Pass(super::VideoOrder),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -16,6 +16,7 @@ impl Wire<pb::order::Job> for Job {
         match self {
             Job::Inspect(it) => pb::order::Job::Inspect(it.write()),
             Job::Video(it) => pb::order::Job::Video(it.write()),
+            Job::Pass(it) => pb::order::Job::Pass(it.write()),
             Job::Audio(it) => pb::order::Job::Audio(it.write()),
             Job::Still(it) => pb::order::Job::Still(it.write()),
         }
@@ -24,6 +25,7 @@ impl Wire<pb::order::Job> for Job {
         Ok(match wire {
             pb::order::Job::Inspect(it) => Job::Inspect(Wire::read(it, place)?),
             pb::order::Job::Video(it) => Job::Video(Wire::read(it, place)?),
+            pb::order::Job::Pass(it) => Job::Pass(Wire::read(it, place)?),
             pb::order::Job::Audio(it) => Job::Audio(Wire::read(it, place)?),
             pb::order::Job::Still(it) => Job::Still(Wire::read(it, place)?),
         })

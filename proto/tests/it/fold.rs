@@ -20,6 +20,11 @@ use crate::samples;
 
 const G1: u32 = 1;
 
+/// Chunks that are long enough for an order each.
+fn orders_of_their_own() -> Plan {
+    plan(&[6, 6, 6], 72_000)
+}
+
 fn three_chunks() -> Plan {
     plan(&[1, 2, 4], 27_000)
 }
@@ -131,14 +136,15 @@ fn deleted_beats_everything_before_and_after() {
 fn a_result_beats_a_fault_of_its_item_whichever_came_first() {
     let item = Item::Video { generation: G1, chunk: 0 };
     let fault = Slot::EncodeFault { item: item.clone(), round: 0 };
-    let stored = video_stored(&three_chunks(), G1, 0);
+    let stored = video_stored(&orders_of_their_own(), G1, 0);
     let slot = Slot::EncodeVideo { generation: G1, chunk: 0 };
-    let given = planned().then(fault.clone(), given_up(Code::WorkerLost));
+    let given = Given::planned(orders_of_their_own()).then(fault.clone(), given_up(Code::WorkerLost));
     let standing = given.fold().generations[&G1].standing_fault(&item).map(|at| at.it.clone());
     assert_eq!(standing, Some(given_up(Code::WorkerLost)));
-    for given in
-        [given.then(slot.clone(), stored.clone()), planned().then(slot, stored).then(fault, given_up(Code::WorkerLost))]
-    {
+    for given in [
+        given.then(slot.clone(), stored.clone()),
+        Given::planned(orders_of_their_own()).then(slot, stored).then(fault, given_up(Code::WorkerLost)),
+    ] {
         let asset = check_fold(&given);
         assert_eq!(asset.generations[&G1].standing_fault(&item), None);
         assert_eq!(asset.rounds(&item), 1, "the round is used up all the same");
@@ -146,9 +152,9 @@ fn a_result_beats_a_fault_of_its_item_whichever_came_first() {
 }
 
 #[test]
-fn a_fault_of_a_pass_through_the_whole_picture_stands_until_its_last_chunk() {
-    let item = Item::Video { generation: G1, chunk: 0 };
-    let whole = Plan { cut: Cut::Whole, ..three_chunks() };
+fn a_fault_of_an_order_over_several_chunks_stands_until_its_last_one() {
+    let item = Item::Pass { generation: G1, chunk: 1 };
+    let whole = Plan { cut: Cut::Whole, ..orders_of_their_own() };
     let fault = Slot::EncodeFault { item: item.clone(), round: 0 };
     let given = Given::planned(whole).then(fault, given_up(Code::SourceDamaged)).chunk(G1, 0).chunk(G1, 1);
     assert!(given.fold().generations[&G1].standing_fault(&item).is_some());

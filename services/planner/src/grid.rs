@@ -1,5 +1,6 @@
 //! The grid: where segments and chunks begin, and whether chunks may be decoded apart. Pure.
 
+use spool_proto::job;
 use spool_proto::media::{Cut, NS_PER_MS, NS_PER_S, SourceFacts};
 
 /// Length of a segment. Short enough to start and switch quickly, long enough that requests and boxes cost little; two
@@ -12,11 +13,24 @@ pub const KEYFRAME_NS: u64 = 2 * NS_PER_S;
 /// still round to 4 s, an AAC frame at either border included, since the target duration of a growing list is fixed before
 /// its end is made.
 const TAIL_NS: u64 = 450 * NS_PER_MS;
-/// Chunks double up to this many segments (32 s) in short sources: with more the last worker is waited for, with fewer
+/// Chunks grow up to this many segments (32 s) in short sources: with more the last worker is waited for, with fewer
 /// starting costs too much.
 const CHUNK_SEGMENTS: u32 = 8;
 /// Long sources have longer chunks: an hour has some forty, and so forty facts.
 const CHUNKS_AT_FULL_SIZE: u32 = 32;
+/// The first chunks are a segment each: something plays early, and how fast the encoder is gets known early.
+const SINGLES: u32 = 3;
+/// A chunk is listed when all of it is stored, so while it is made a player lives on its lead. What a slow encoder gains
+/// on playing grows with the position, and so may the chunks: by this share of it. (With chunks that double, as the first
+/// design had them, an encoder at 1.5 times playing speed needs a lead of 60 s before a long video may open; with these it
+/// needs 12 s.)
+const GROWTH: Share = Share { of: 5, beyond: 9 };
+
+/// `(position + beyond) / of`, rounded down: 1.8 segments and a fifth of the position.
+struct Share {
+    of: u32,
+    beyond: u32,
+}
 /// Share of decoding in the work of a ladder: five decodes and encodes cost 1/0.6 of one decode and five encodes
 /// (measured, `gstreamer.md`), so a decode is a fifth of the five encodes, a sixth of the whole.
 const DECODE_SHARE: u64 = 6;
@@ -34,15 +48,16 @@ pub fn segments(duration_ns: u64) -> u32 {
     u32::try_from(segments.max(1)).unwrap_or(u32::MAX)
 }
 
-/// Number of segments in each chunk: 1, 2, 4, 8, …, so that something plays early, up to the size that fits the length.
+/// Number of segments in each chunk: 1, 1, 1, 2, 2, 3, 3, 4, …, so that something plays early and goes on playing, up to the
+/// size that fits the length.
 pub fn chunks(segments: u32) -> Vec<u32> {
     let largest = CHUNK_SEGMENTS.max(segments.div_ceil(CHUNKS_AT_FULL_SIZE));
-    let (mut left, mut next, mut chunks) = (segments, 1, Vec::new());
-    while left > 0 {
-        let size = next.min(largest).min(left);
+    let (mut at, mut chunks) = (0, Vec::new());
+    while at < segments {
+        let grown = if at < SINGLES { 1 } else { (at.saturating_add(GROWTH.beyond)) / GROWTH.of };
+        let size = grown.min(largest).min(segments - at);
         chunks.push(size);
-        left -= size;
-        next = next.saturating_mul(2);
+        at += size;
     }
     chunks
 }
@@ -50,7 +65,8 @@ pub fn chunks(segments: u32) -> Vec<u32> {
 /// May these chunks be decoded apart? Only where the container was measured to give the same frames, and where reading
 /// back to keyframes does not cost more than it is worth.
 pub fn cut(facts: &SourceFacts, chunks: &[u32]) -> Cut {
-    let read_again_ms: u64 = starts(chunks).skip(1).map(|segment| SEEK_MARGIN_MS + gap_ms(facts, segment)).sum();
+    let read_again_ms: u64 =
+        starts(chunks).into_iter().skip(1).map(|segment| SEEK_MARGIN_MS + gap_ms(facts, segment)).sum();
     let duration_ms = facts.duration_ns() / NS_PER_MS;
     let dear = read_again_ms * 100 > duration_ms * DECODE_SHARE * WORTH_PERCENT;
     match facts.cut {
@@ -59,13 +75,9 @@ pub fn cut(facts: &SourceFacts, chunks: &[u32]) -> Cut {
     }
 }
 
-/// Index of the first segment of each chunk.
-fn starts(chunks: &[u32]) -> impl Iterator<Item = u32> {
-    chunks.iter().scan(0, |at, size| {
-        let start = *at;
-        *at += size;
-        Some(start)
-    })
+/// Index of the first segment of each order.
+fn starts(chunks: &[u32]) -> Vec<u32> {
+    job::groups(chunks).iter().map(|(first, _)| chunks.iter().take(*first as usize).sum()).collect()
 }
 
 /// How far back reading starts for a chunk that begins with `segment`.
@@ -92,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn chunks_double_and_an_hour_has_some_forty() {
+    fn chunks_grow_and_an_hour_has_some_forty() {
         assert_eq!(chunks(1), [1]);
-        assert_eq!(chunks(10), [1, 2, 4, 3]);
-        assert_eq!(chunks(75), [1, 2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 4]);
+        assert_eq!(chunks(10), [1, 1, 1, 2, 2, 3]);
+        assert_eq!(chunks(75), [1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8]);
         let hour = chunks(900);
-        assert_eq!((hour.len(), &hour[..7], hour.iter().sum::<u32>()), (35, &[1, 2, 4, 8, 16, 29, 29][..], 900));
-        assert!(chunks(10 * 900).len() <= 45);
+        assert_eq!((hour.len(), hour[24], hour.iter().sum::<u32>()), (45, 29, 900));
+        assert!(chunks(24 * 900).len() <= 65);
     }
 
     #[test]

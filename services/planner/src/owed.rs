@@ -11,8 +11,8 @@ use spool_proto::deadline::{self, deadline};
 use spool_proto::event::{
     CheckFailed, Draft, EncodeFailed, EncodePlanned, Event, JobGivenUp, RenditionsCompleted, SourceRejected,
 };
-use spool_proto::job::{AudioOrder, InspectOrder, Job, Order, StillOrder, VideoOrder};
-use spool_proto::media::{Cut, Part, Plan, SourceFacts};
+use spool_proto::job::{self, AudioOrder, InspectOrder, Job, Order, StillOrder};
+use spool_proto::media::{Plan, SourceFacts};
 use spool_proto::problem::Fault;
 use spool_proto::{Asset, Code, Problem, Slot, Timestamp};
 
@@ -103,8 +103,9 @@ fn encode(asset: &Asset, facts: &SourceFacts, now: Timestamp, limits: &Limits) -
         return vec![fact(asset, Slot::EncodeOutcome { generation: number }, outcome)];
     }
     let waiting = unfinished(number, generation);
-    let videos = waiting.iter().filter(|job| matches!(job, Job::Video(_))).take(WINDOW);
-    let others = waiting.iter().filter(|job| !matches!(job, Job::Video(_)));
+    let is_video = |job: &&Job| matches!(job, Job::Video(_) | Job::Pass(_));
+    let videos = waiting.iter().filter(is_video).take(WINDOW);
+    let others = waiting.iter().filter(|job| !is_video(job));
     let jobs = videos.chain(others);
     let mut owed: Vec<Owed> = jobs.map(|job| order(asset, generation.rounds(&job.item()), job.clone())).collect();
     owed.extend(look_again(asset, now, "a transcoder", deadline::ENCODE));
@@ -178,7 +179,7 @@ fn completed(generation: &Generation) -> RenditionsCompleted {
 /// first, since a retry can't help it; else the earliest.
 fn worst_fault(number: u32, generation: &Generation) -> Option<&At<JobGivenUp>> {
     let ends = |job: &Job| match job {
-        Job::Video(_) | Job::Audio(_) => true,
+        Job::Video(_) | Job::Pass(_) | Job::Audio(_) => true,
         Job::Still(_) | Job::Inspect(_) => false,
     };
     let waiting = unfinished(number, generation);
@@ -192,25 +193,17 @@ fn worst_fault(number: u32, generation: &Generation) -> Option<&At<JobGivenUp>> 
 /// The orders follow from the plan alone, never from how far the work is: so an order asked for again is the same order.
 fn unfinished(number: u32, generation: &Generation) -> Vec<Job> {
     let plan = generation.plan();
-    let stored = |order: &VideoOrder| (order.first..=order.last).all(|chunk| generation.has_video(chunk));
-    let video = video_orders(number, plan).into_iter().filter(|o| !stored(o)).map(Job::Video);
+    let stored = |job: &Job| match job {
+        Job::Video(order) | Job::Pass(order) => generation.has_made(order),
+        Job::Inspect(_) | Job::Audio(_) | Job::Still(_) => false,
+    };
+    let video = job::picture(number, plan).into_iter().filter(|job| !stored(job));
     let heard = (0..plan.chunk_count()).all(|chunk| generation.has_audio(chunk));
     let audio = (!heard).then_some(Job::Audio(AudioOrder { generation: number, track: 0 }));
     let missing = plan.stills.iter().map(|still| &still.name);
     let missing = missing.filter(|name| !generation.stills.contains_key(*name) && !is_given_up(generation, name));
     let stills = missing.map(|name| Job::Still(StillOrder { generation: number, name: name.clone() }));
     video.chain(audio).chain(stills).collect()
-}
-
-/// One order a chunk, or one for all of them where they can't be decoded apart. What was taken over needs none.
-fn video_orders(number: u32, plan: &Plan) -> Vec<VideoOrder> {
-    let taken = |chunk: u32| plan.taken_over.iter().any(|taken| taken.part == Part::Video { chunk });
-    let mut wanted = (0..plan.chunk_count()).filter(|chunk| !plan.rungs.is_empty() && !taken(*chunk));
-    let order = |first, last| VideoOrder { generation: number, first, last };
-    match plan.cut {
-        Cut::Exact => wanted.map(|chunk| order(chunk, chunk)).collect(),
-        Cut::Whole => wanted.next().map(|first| order(first, plan.chunk_count() - 1)).into_iter().collect(),
-    }
 }
 
 /// The problem of a wait that is over, if it is.

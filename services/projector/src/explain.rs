@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use spool_proto::asset::{Generation, UploadEnd};
 use spool_proto::deadline::deadline;
 use spool_proto::event::JobGivenUp;
+use spool_proto::job::{self, Job};
 use spool_proto::lease::LeaseNote;
-use spool_proto::media::Cut;
 use spool_proto::{Asset, Item, Status, Timestamp};
 
 use crate::card::Card;
 use crate::short;
 
-/// Chunks that are asked about: the planner queues only a few at a time, the first that are missing.
-const CHUNKS: usize = 12;
+/// Orders for picture that are asked about: the planner queues only a few at a time, the first that are missing.
+const PARTS: usize = 12;
 
 /// Items that are missing, or the first of them: those that somebody may work on.
 pub fn open_items(asset: &Asset) -> Vec<Item> {
@@ -35,14 +35,13 @@ fn missing(generation: u32, it: &Generation) -> Vec<Item> {
         return Vec::new();
     }
     let plan = it.plan();
-    let mut chunks: Vec<u32> = (0..plan.chunk_count()).filter(|chunk| !it.has_video(*chunk)).take(CHUNKS).collect();
-    // One order makes all chunks of a source that can't be cut, and is named after the first it was asked for.
-    if plan.cut == Cut::Whole && !chunks.is_empty() && chunks[0] != 0 {
-        chunks.insert(0, 0);
-    }
+    let is_open = |job: &Job| match job {
+        Job::Video(order) | Job::Pass(order) => !it.has_made(order),
+        Job::Inspect(_) | Job::Audio(_) | Job::Still(_) => false,
+    };
+    let video = job::picture(generation, plan).into_iter().filter(is_open).take(PARTS).map(|job| job.item());
     let sound = plan.audio.is_some() && (0..plan.chunk_count()).any(|chunk| !it.has_audio(chunk));
     let stills = plan.stills.iter().filter(|still| !it.stills.contains_key(&still.name));
-    let video = chunks.into_iter().map(|chunk| Item::Video { generation, chunk });
     let audio = sound.then_some(Item::Audio { generation, track: 0 });
     let stills = stills.map(|still| Item::Still { generation, name: still.name.clone() });
     video.chain(audio).chain(stills).collect()
@@ -77,7 +76,7 @@ fn work(asset: &Asset, item: &Item, notes: &[(Item, LeaseNote)], now: Timestamp)
     let note = notes.iter().find(|(noted, _)| noted == item).map(|(_, note)| note);
     let fault = last_fault(asset, item);
     let first = open_items(asset).first() == Some(item);
-    if note.is_none() && fault.is_none() && !first && matches!(item, Item::Video { .. }) {
+    if note.is_none() && fault.is_none() && !first && matches!(item, Item::Video { .. } | Item::Pass { .. }) {
         return None;
     }
     let state = match note {
@@ -106,7 +105,7 @@ fn last_fault<'a>(asset: &'a Asset, item: &Item) -> Option<&'a JobGivenUp> {
         Item::Inspect { verdict } => {
             asset.inspect_faults.get(verdict).and_then(|rounds| rounds.values().next_back()).map(|fault| &fault.it)
         }
-        Item::Video { .. } | Item::Audio { .. } | Item::Still { .. } => {
+        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. } => {
             asset.generation()?.standing_fault(item).map(|fault| &fault.it)
         }
     }
@@ -115,7 +114,7 @@ fn last_fault<'a>(asset: &'a Asset, item: &Item) -> Option<&'a JobGivenUp> {
 fn rounds(asset: &Asset, item: &Item) -> u32 {
     match item {
         Item::Inspect { verdict } => asset.inspect_faults.get(verdict).map_or(0, |rounds| rounds.len() as u32),
-        Item::Video { .. } | Item::Audio { .. } | Item::Still { .. } => {
+        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. } => {
             asset.generation().map_or(0, |generation| generation.rounds(item))
         }
     }

@@ -96,9 +96,10 @@ mod tests {
 
     use super::*;
 
-    /// A picture of 156 s without sound.
+    /// A picture of 300 s without sound, in chunks as the planner cuts it.
     fn silent() -> Plan {
-        Plan { audio: None, stills: vec![], ..plan(&[1, 2, 4, 8, 8, 8, 8], 156_000) }
+        let chunks = [1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8];
+        Plan { audio: None, stills: vec![], ..plan(&chunks, 300_000) }
     }
 
     /// One worker at `speed_percent` of playing speed stores chunk after chunk: how many stand when it opens?
@@ -119,7 +120,9 @@ mod tests {
 
     #[test]
     fn a_fast_encoder_opens_at_once_and_a_slow_one_when_its_lead_is_long_enough() {
-        for (speed_percent, chunks) in [(2_000, 1), (600, 1), (400, 2), (200, 3), (150, 4), (110, 4), (50, 6)] {
+        for (speed_percent, chunks) in
+            [(2_000, 1), (250, 1), (200, 2), (150, 3), (140, 4), (125, 6), (110, 8), (50, 13)]
+        {
             assert_eq!(opens_after(&silent(), speed_percent), chunks, "at {speed_percent} %");
         }
     }

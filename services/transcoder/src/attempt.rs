@@ -28,7 +28,7 @@ mod watch;
 
 pub use nursery::Usage;
 use nursery::{Ended, Nursery};
-use watch::{Motion, Over};
+use watch::{Manners, Motion, Over};
 
 /// How children are started and what they may take.
 #[derive(Debug, Clone)]
@@ -177,17 +177,19 @@ impl Launcher {
         let (output, child_output) = UnixStream::pair().map_err(AttemptError::Start)?;
         let mut child =
             self.nursery.spawn(self.command(), child_ranges, child_output).await.map_err(AttemptError::Start)?;
-        child.be_nice(order.nice());
 
-        let motion = Arc::new(Motion::default());
+        let motion = Arc::new(Motion::at(order.starts_at_ns()));
+        let limits = self.config.limits.for_hours(order.hours());
+        let manners =
+            Manners { stall: self.config.stall, memory_bytes: self.config.limits.memory_bytes, nice: order.nice() };
         let assignment = wire::assignment_frame(&wire::Assignment {
             order,
             size_bytes: source.size_bytes(),
-            cage: self.cage_order(),
+            cage: self.cage_order(limits),
         });
         let serve_ranges = sockets::serve_ranges(ranges, source, Arc::clone(&motion));
         let take_output = sockets::take_output(output, assignment, out, Arc::clone(&motion));
-        let watch = watch::watch(child.pid(), motion, self.config.stall, self.config.limits.memory_bytes);
+        let watch = watch::watch(child.pid(), motion, manners);
         tokio::pin!(serve_ranges, take_output, watch);
 
         let mut ranges_open = true;
@@ -206,7 +208,7 @@ impl Launcher {
         };
         let kill = !matches!(end, End::Output(Ok(sockets::Taken { answer: Some(_), .. })));
         let ended = child.end(kill).await;
-        finish(end, ended, &self.config, started.elapsed())
+        finish(end, ended, &ChildConfig { limits, ..self.config.clone() }, started.elapsed())
     }
 
     fn command(&self) -> std::process::Command {
@@ -221,11 +223,11 @@ impl Launcher {
         command
     }
 
-    fn cage_order(&self) -> CageOrder {
+    fn cage_order(&self, limits: Limits) -> CageOrder {
         let usual = LIBRARY_DIRS.iter().map(PathBuf::from);
         CageOrder {
             mode: self.config.cage,
-            limits: self.config.limits,
+            limits,
             library_dirs: usual.chain(self.config.library_dirs.iter().cloned()).collect(),
             registry_dir: self.registry.dir().to_owned(),
         }

@@ -53,6 +53,14 @@ pub struct Limits {
     pub open_files: u64,
 }
 
+impl Limits {
+    /// For an order with so many hours of video.
+    #[must_use]
+    pub fn for_hours(self, hours: u64) -> Self {
+        Self { cpu_s: self.cpu_s.saturating_mul(hours), ..self }
+    }
+}
+
 impl Default for Limits {
     /// A ladder from 2160p was measured at about 1 GiB; twice that, and an hour of processor time.
     fn default() -> Self {

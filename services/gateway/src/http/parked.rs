@@ -111,7 +111,12 @@ pub(super) fn is_over(asset: &Asset, item: Option<&Item>) -> bool {
     match item {
         None => asset.upload.is_some(),
         Some(Item::Inspect { verdict }) => asset.verdicts.contains_key(verdict) || *verdict < asset.verdict_round(),
-        Some(Item::Video { generation, .. } | Item::Audio { generation, .. } | Item::Still { generation, .. }) => {
+        Some(
+            Item::Video { generation, .. }
+            | Item::Pass { generation, .. }
+            | Item::Audio { generation, .. }
+            | Item::Still { generation, .. },
+        ) => {
             let standing = asset.generations.get(generation);
             let ended =
                 standing.and_then(|generation| generation.outcome.as_ref()).is_some_and(|outcome| match &outcome.it {

@@ -1,6 +1,6 @@
 use spool_proto::event::{AssetDeleted, ProfileRef, UploadAbandoned};
 use spool_proto::event::{RetryOf, RetryRequested, SourceAccepted, SourceStored};
-use spool_proto::media::{NS_PER_S, TakenOver};
+use spool_proto::media::{Cut, NS_PER_S, Part, TakenOver};
 use spool_proto::testing::values::{plan, registered, source, source_facts, video_stored};
 use spool_proto::testing::{Answer, Given};
 use spool_proto::{Item, testing};
@@ -34,8 +34,10 @@ fn check_fact(given: &Given, slot: Slot, event: impl Into<Event>) {
 fn check_orders(given: &Given, expected: &str) {
     let answer = decide(&given.fold(), given.now());
     let text = answer.orders.iter().map(|order| match &order.job {
-        Job::Video(video) if video.last > video.first => format!("{}..{}", order.job.item(), video.last),
-        Job::Inspect(_) | Job::Video(_) | Job::Audio(_) | Job::Still(_) => order.job.item().to_string(),
+        Job::Video(video) | Job::Pass(video) if video.last > video.first => {
+            format!("{}..{}", order.job.item(), video.last)
+        }
+        Job::Inspect(_) | Job::Video(_) | Job::Pass(_) | Job::Audio(_) | Job::Still(_) => order.job.item().to_string(),
     });
     assert_eq!(text.collect::<Vec<_>>().join(" "), expected);
     assert!(answer.facts.is_empty() && answer.tick.is_some(), "{answer:?}");
@@ -54,13 +56,13 @@ fn fault(item: &str, round: u32) -> Slot {
     Slot::EncodeFault { item: item.parse().expect("an item"), round }
 }
 
-/// Three chunks with picture, sound and poster.
+/// Three chunks with picture, sound and poster, each long enough for an order of its own.
 fn three() -> Plan {
-    plan(&[1, 2, 1], 15_000)
+    plan(&[5, 6, 4], 60_000)
 }
 
 fn long() -> Plan {
-    plan(&[1, 2, 4, 8, 8, 8, 8], 39 * 4_000)
+    plan(&[5, 6, 8, 8, 8, 8, 8], 51 * 4_000)
 }
 
 const OUTCOME: Slot = Slot::EncodeOutcome { generation: 1 };
@@ -114,7 +116,7 @@ fn a_retry_of_a_verdict_is_a_new_inspection() {
 fn an_accepted_source_is_owed_its_plan() {
     let facts = source_facts(15_000);
     let planned = plan::plan(&registered().profile, &facts, &LIMITS).expect("a plan");
-    assert_eq!((planned.chunks.clone(), planned.rungs.len(), planned.cut), (vec![1, 2, 1], 4, Cut::Exact));
+    assert_eq!((planned.chunks.clone(), planned.rungs.len(), planned.cut), (vec![1, 1, 1, 1], 4, Cut::Exact));
     assert_eq!((planned.stills[0].at_ns, planned.stills[0].width), (1_500_000_000, 1280));
     check_fact(&Given::accepted(facts), Slot::EncodePlanned { generation: 1 }, EncodePlanned { plan: planned });
 }
@@ -156,7 +158,20 @@ fn a_few_chunks_are_ordered_at_once_and_a_stored_one_lets_the_next_in() {
 }
 
 #[test]
-fn a_source_that_can_not_be_cut_has_one_order_that_never_changes() {
+fn a_source_that_can_not_be_cut_has_an_opening_and_a_pass() {
+    let given = Given::planned(Plan { cut: Cut::Whole, ..long() });
+    check_orders(&given, "g1-v0 g1-p1..6 g1-a0 g1-s-poster");
+    let given = given.chunk(1, 0);
+    check_orders(&given, "g1-p1..6 g1-a0 g1-s-poster");
+    let given = given.chunk(1, 1);
+    check_orders(&given, "g1-p1..6 g1-a0 g1-s-poster");
+    let lost = given_up(Code::WorkerLost);
+    let given = given.then(fault("g1-p1", 0), lost.clone());
+    check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 1 });
+}
+
+#[test]
+fn a_short_source_that_can_not_be_cut_has_one_order_that_never_changes() {
     let whole = Plan { cut: Cut::Whole, ..three() };
     let given = Given::planned(whole.clone());
     check_orders(&given, "g1-v0..2 g1-a0 g1-s-poster");
@@ -225,13 +240,13 @@ fn an_encode_without_progress_ends_and_progress_moves_the_end() {
 #[test]
 fn a_retry_takes_over_what_stands_and_orders_the_rest() {
     // The plan must be this planner's own: what was made for another plan is not taken over.
-    let facts = source_facts(15_000);
+    let facts = source_facts(60_000);
     let first = plan::plan(&registered().profile, &facts, &LIMITS).expect("a plan");
     let lost = given_up(Code::WorkerLost);
     let retry = RetryRequested { of: RetryOf::Generation { generation: 2 } };
     let given = Given::planned(first.clone())
         .chunk(1, 0)
-        .then(fault("g1-v1", 0), lost.clone())
+        .then(fault("g1-v0", 0), lost.clone())
         .then(OUTCOME, EncodeFailed { problem: lost.problem, attempts: 1 })
         .then(Slot::LifeRetry { retry: 1 }, retry);
     let asset = given.fold();
@@ -243,12 +258,12 @@ fn a_retry_takes_over_what_stands_and_orders_the_rest() {
     let second = Plan { taken_over: vec![video, audio], ..first };
     check_fact(&given, Slot::EncodePlanned { generation: 2 }, EncodePlanned { plan: second.clone() });
     let given = given.then(Slot::EncodePlanned { generation: 2 }, EncodePlanned { plan: second });
-    check_orders(&given, "g2-v1 g2-v2 g2-a0 g2-s-poster");
+    check_orders(&given, "g2-v0..3 g2-v4..5 g2-v6..7 g2-a0 g2-s-poster");
 }
 
 #[test]
 fn nothing_is_taken_over_from_another_plan_or_from_parts_that_do_not_join() {
-    let facts = source_facts(15_000);
+    let facts = source_facts(60_000);
     let first = plan::plan(&registered().profile, &facts, &LIMITS).expect("a plan");
     let retry = RetryRequested { of: RetryOf::Generation { generation: 2 } };
     let again = |plan: &Plan, code: Code| {

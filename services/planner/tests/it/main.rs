@@ -75,16 +75,16 @@ async fn an_asset_is_led_from_its_source_to_its_completed_generation() {
     world.settle().await;
     assert!(world.queued("n1").await);
 
-    world.append(Slot::UploadVerdict { verdict: 1 }, SourceAccepted { facts: source_facts(15_000) }).await;
+    world.append(Slot::UploadVerdict { verdict: 1 }, SourceAccepted { facts: source_facts(40_000) }).await;
     world.settle().await;
     let asset = world.asset().await;
     let plan = asset.generation().expect("planned").plan().clone();
-    assert_eq!(plan.chunks, [1, 2, 1]);
-    for item in ["g1-v0", "g1-v1", "g1-v2", "g1-a0", "g1-s-poster"] {
+    assert_eq!(plan.chunks, [1, 1, 1, 2, 2, 3]);
+    for item in ["g1-v0", "g1-v4", "g1-a0", "g1-s-poster"] {
         assert!(world.queued(item).await, "{item}");
     }
 
-    for chunk in [2, 0, 1] {
+    for chunk in [2, 5, 0, 1, 3, 4] {
         world.append(Slot::EncodeVideo { generation: 1, chunk }, video_stored(&plan, 1, chunk)).await;
         world.append(Slot::EncodeAudio { generation: 1, track: 0, chunk }, audio_stored(&plan, 1, chunk)).await;
     }
@@ -109,7 +109,7 @@ async fn two_planners_at_once_leave_what_one_leaves() {
     let asset = world.asset().await;
     assert_eq!(asset.version, 4, "registered, stored, accepted, planned");
     let order = |item: &'static str| world.queued(item);
-    assert!(order("g1-v3").await && !order("g1-v4").await);
+    assert!(order("g1-v7").await && !order("g1-v8").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,8 @@ use crate::stage::{FRONT, Process, Stage, clip, picture_and_sound, until};
 
 /// Each death costs one.
 const LEASE: Duration = Duration::from_secs(1);
-const ONE: [(&str, &str); 1] = [("SPOOL__TRANSCODER__WORKERS", "1")];
+/// One child at a time, but for passes.
+const ONE: [(&str, &str); 2] = [("SPOOL__TRANSCODER__WORKERS", "1"), ("SPOOL__TRANSCODER__URGENT_WORKERS", "0")];
 
 async fn stage() -> Stage {
     Stage::new(Shape { lease: LEASE, ..Shape::default() }).await

@@ -2,6 +2,8 @@
 
 mod command_line;
 #[cfg(feature = "transcoder")]
+mod crowded;
+#[cfg(feature = "transcoder")]
 mod dying;
 mod image;
 #[cfg(feature = "transcoder")]

@@ -13,8 +13,8 @@ use crate::stage::{Accepted, FRONT, Process, Stage, accepted, picture_and_sound,
 
 /// Long enough for what the tests do within one, short enough to wait for its end.
 const LEASE: Duration = Duration::from_secs(6);
-/// One order at a time, so that it is known which one was paused.
-const ONE: [(&str, &str); 1] = [("SPOOL__TRANSCODER__WORKERS", "1")];
+/// One child at a time, but for passes, so that it is known which one was paused.
+const ONE: [(&str, &str); 2] = [("SPOOL__TRANSCODER__WORKERS", "1"), ("SPOOL__TRANSCODER__URGENT_WORKERS", "0")];
 
 async fn stage() -> Stage {
     Stage::new(Shape { lease: LEASE, ..Shape::default() }).await
@@ -45,7 +45,7 @@ async fn an_encoder_paused_beyond_its_lease_wakes_and_changes_nothing() {
     assert_eq!(children.len(), 1, "it was paused while its child encoded");
 
     // Everything is ordered; without a planner nothing is concluded, so that the sleeper wakes while its result still counts.
-    let orders = ["encode.video.g1.0", "encode.video.g1.1", "encode.video.g1.2", "encode.audio.g1.0.2"];
+    let orders = ["encode.video.g1.3", "encode.audio.g1.0.3"];
     let jobs = counts(&stage.server.admin().await, ConsumerName::Lane(Lane::First)).await;
     assert!(jobs.out > 0, "the order is leased: {jobs:?}");
     front.running.signal(Signal::STOP);
@@ -55,7 +55,7 @@ async fn an_encoder_paused_beyond_its_lease_wakes_and_changes_nothing() {
     }
     let (facts, objects) = (stage.facts().await, stage.objects());
     let before = accepted(&facts);
-    assert_eq!(before.len(), 3 + 3 + 1, "one rendition and the sound in three chunks, a poster: {before:?}");
+    assert_eq!(before.len(), 4 + 4 + 1, "one rendition and the sound in four chunks, a poster: {before:?}");
 
     assert!(!slow.running.log().contains("stands already"));
     slow.wake(&children);

@@ -17,7 +17,11 @@ const CUT: Option<i32> = Some(9);
 /// `spool up` with one worker, ready.
 fn up(directory: &Path, grace: &str) -> Process {
     let mut command = spool(&["up", "--json", "--listen", "127.0.0.1:0", "--data"]);
-    command.arg(directory.join("data")).env("SPOOL__GRACE", grace).env("SPOOL__TRANSCODER__WORKERS", "1");
+    command
+        .arg(directory.join("data"))
+        .env("SPOOL__GRACE", grace)
+        .env("SPOOL__TRANSCODER__WORKERS", "1")
+        .env("SPOOL__TRANSCODER__URGENT_WORKERS", "0");
     let running = Running::start(&mut command, directory);
     let server = running.ready()["server"].as_str().expect("an address").to_owned();
     Process { running, server }

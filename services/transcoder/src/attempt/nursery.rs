@@ -111,15 +111,6 @@ impl Ward {
         self.pid
     }
 
-    /// Lets it give way to others by that much. One that can't is only less polite.
-    pub(super) fn be_nice(&self, nice: i32) {
-        // Without a process id this would speak of the parent.
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
-        if let Err(error) = rustix::process::setpriority_process(Some(pid), nice) {
-            tracing::debug!(error = &error as &dyn std::error::Error, pid = self.pid, "the child keeps its priority");
-        }
-    }
-
     /// Ends it: at once, or after it had its time to leave by itself.
     pub(super) async fn end(&mut self, kill: bool) -> Ended {
         if kill && !self.left_by_itself().await {

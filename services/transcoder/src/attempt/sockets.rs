@@ -160,7 +160,10 @@ pub(super) async fn take_output(
                     return Ok(taken);
                 }
                 Message::ObjectDone { rendition, chunk, made } => Delivery::ObjectDone { rendition, chunk, made },
-                Message::Progress { at_ns } => Delivery::Progress { at_ns },
+                Message::Progress { at_ns } => {
+                    motion.reached(at_ns);
+                    Delivery::Progress { at_ns }
+                }
                 Message::FrameHash { at_ns, hash } => Delivery::FrameHash { at_ns, hash },
             },
         };

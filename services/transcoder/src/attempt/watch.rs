@@ -1,26 +1,51 @@
-//! Is the child still moving, and does it stay within its memory?
+//! Is the child still moving, does it stay within its memory, and does it give way to those who are in a hurry?
 //!
 //! Time counts against a child only while nobody keeps it waiting: not while a range is being read for it, not while what
-//! it made is being taken. It is counted in ticks, so that a parent that was itself stopped blames nobody on waking.
+//! it made is being taken, and not while others have the processor that it wants: a busy machine is not the source's
+//! fault. It is counted in ticks, so that a parent that was itself stopped blames nobody on waking.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use rustix::process::{Pid, setpriority_pgrp};
 
 /// Distance of looks at the child.
 const TICK: Duration = Duration::from_millis(250);
+
+/// What a child is held to.
+#[derive(Clone, Copy)]
+pub(super) struct Manners {
+    /// How long nothing may move.
+    pub(super) stall: Duration,
+    /// Resident memory.
+    pub(super) memory_bytes: u64,
+    /// The nice value, by how far on the timeline it is. It only ever grows.
+    pub(super) nice: fn(u64) -> i32,
+}
 
 /// What the sockets tell the watch.
 #[derive(Debug, Default)]
 pub(super) struct Motion {
     moved: AtomicBool,
     parent_busy: AtomicU32,
+    reached_ns: AtomicU64,
 }
 
 impl Motion {
+    /// Of a child that begins there on the timeline.
+    pub(super) fn at(start_ns: u64) -> Self {
+        Self { reached_ns: AtomicU64::new(start_ns), ..Self::default() }
+    }
+
     /// The child did something.
     pub(super) fn moved(&self) {
         self.moved.store(true, Ordering::Relaxed);
+    }
+
+    /// The child has come so far on the timeline.
+    pub(super) fn reached(&self, at_ns: u64) {
+        self.reached_ns.fetch_max(at_ns, Ordering::Relaxed);
     }
 
     /// The child waits for its parent until the guard is dropped.
@@ -49,25 +74,82 @@ pub(super) enum Over {
 }
 
 /// Returns when a limit is passed.
-pub(super) async fn watch(pid: u32, motion: Arc<Motion>, stall: Duration, memory_bytes: u64) -> Over {
+pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners) -> Over {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut quiet = Duration::ZERO;
+    let (mut quiet, mut nice, mut processor) = (Duration::ZERO, None, Processor::of(pid));
     loop {
         tick.tick().await;
+        let asked = (manners.nice)(motion.reached_ns.load(Ordering::Relaxed));
+        if nice.is_none_or(|nice| nice < asked) {
+            be_nice(pid, asked);
+            nice = Some(asked);
+        }
+        let before = std::mem::replace(&mut processor, Processor::of(pid));
         quiet = match (motion.moved.swap(false, Ordering::Relaxed), motion.parent_busy.load(Ordering::Relaxed)) {
             (true, _) => Duration::ZERO,
-            (false, 0) => quiet + TICK,
+            (false, 0) => quiet + processor.since(before).free_of(TICK),
             (false, _) => quiet,
         };
-        if quiet >= stall {
+        if quiet >= manners.stall {
             return Over::Stalled;
         }
         if let Some(resident) = resident_bytes(pid)
-            && resident > memory_bytes
+            && resident > manners.memory_bytes
         {
             return Over::Memory(resident);
         }
+    }
+}
+
+/// Lets all its threads give way to others by that much (the child leads a process group of its own). One that can't is
+/// only less polite.
+fn be_nice(pid: u32, nice: i32) {
+    // Without a process id this would speak of the parent.
+    let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    if let Err(error) = setpriority_pgrp(Some(group), nice) {
+        tracing::debug!(error = &error as &dyn std::error::Error, pid, "the child keeps its priority");
+    }
+}
+
+/// What the threads of a child got of the processors, and what they waited for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Processor {
+    got_ns: u64,
+    waited_ns: u64,
+}
+
+impl Processor {
+    /// Of all threads that live, as `schedstat` in proc(5) tells it. Nothing where the kernel does not: then all time
+    /// counts.
+    fn of(pid: u32) -> Self {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Self::default() };
+        let of_thread = |path: std::path::PathBuf| {
+            let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+            let mut fields = text.split_whitespace().map(|field| field.parse().ok());
+            Some(Self { got_ns: fields.next()??, waited_ns: fields.next()?? })
+        };
+        let all = threads.filter_map(|thread| of_thread(thread.ok()?.path()));
+        all.fold(Self::default(), |sum, it| Self {
+            got_ns: sum.got_ns.saturating_add(it.got_ns),
+            waited_ns: sum.waited_ns.saturating_add(it.waited_ns),
+        })
+    }
+
+    /// What came since `before`. A thread that ended takes its share along; then little is known, and less is excused.
+    fn since(self, before: Self) -> Self {
+        Self {
+            got_ns: self.got_ns.saturating_sub(before.got_ns),
+            waited_ns: self.waited_ns.saturating_sub(before.waited_ns),
+        }
+    }
+
+    /// The part of `time` in which nobody kept the child from the processor. A child with many threads waits for itself
+    /// too, so what it got of what it wanted is not excused.
+    fn free_of(self, time: Duration) -> Duration {
+        let wanted_ns = self.got_ns.saturating_add(self.waited_ns).max(1);
+        let got = time.mul_f64(self.got_ns as f64 / wanted_ns as f64);
+        time.saturating_sub(Duration::from_nanos(self.waited_ns)).max(got)
     }
 }
 
@@ -76,4 +158,33 @@ fn resident_bytes(pid: u32) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_without_a_processor_is_not_the_childs() {
+        let counts = |got_ms: u64, waited_ms: u64| {
+            let it = Processor { got_ns: got_ms * 1_000_000, waited_ns: waited_ms * 1_000_000 };
+            it.free_of(TICK).as_millis()
+        };
+        assert_eq!(counts(0, 0), 250, "it waits for nothing that others have");
+        assert_eq!(counts(250, 0), 250, "it turns in a circle");
+        assert_eq!(counts(0, 250), 0, "it is not let in");
+        assert_eq!(counts(25, 225), 25, "it is hardly let in");
+        assert_eq!(counts(1, 9), 241, "it sleeps, nearly all the time");
+        assert_eq!(counts(500, 500), 125, "many threads wait for each other");
+    }
+
+    #[test]
+    fn a_process_at_work_is_seen_at_work() {
+        let before = Processor::of(std::process::id());
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(30) {
+            std::hint::spin_loop();
+        }
+        assert!(Processor::of(std::process::id()).since(before).got_ns > 0);
+    }
 }

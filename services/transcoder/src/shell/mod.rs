@@ -10,6 +10,7 @@ pub mod start;
 mod toolchain;
 mod work;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,13 +49,18 @@ pub enum Cage {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Children that run at the same time.
+    /// Children that run at the same time, for any order but passes.
     pub workers: usize,
+    /// Children beside those for what is urgent alone (checks, and the first minutes of videos): so that a new video
+    /// does not wait until a long part of another one is done. They go before the others on a busy processor.
+    pub urgent_workers: usize,
+    /// Children beside those for passes: orders that read a whole video through, because it can't be cut.
+    pub pass_workers: usize,
     /// Is the child caged?
     pub cage: Cage,
     /// Memory of one child.
     pub child_memory: Bytes,
-    /// Processor time of one child.
+    /// Processor time of one child, for each started hour of video in its order.
     pub child_cpu: Span,
     /// How long a child may be without any progress.
     pub child_stall: Span,
@@ -66,6 +72,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             workers: 2,
+            urgent_workers: 1,
+            pass_workers: 1,
             cage: Cage::Enforce,
             child_memory: Bytes::mib(3072),
             child_cpu: Span::secs(6 * 3600),
@@ -119,9 +127,28 @@ pub enum NewError {
 
 /// The role.
 pub struct Transcoder {
-    lanes: Vec<Durable>,
-    workers: usize,
+    lanes: BTreeMap<Lane, Durable>,
+    hands: Vec<Hand>,
     worker: Arc<work::Worker>,
+}
+
+/// One place at which one child at a time works, and the lanes that it takes orders from, most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hand(&'static [Lane]);
+
+impl Hand {
+    const ANY: Self = Self(&[Lane::First, Lane::Next, Lane::Bulk]);
+    const URGENT: Self = Self(&[Lane::First, Lane::Next]);
+    const PASS: Self = Self(&[Lane::Pass]);
+}
+
+/// The hands of one process. Every lane has one, or its orders would wait for ever.
+fn hands(config: &Config) -> Vec<Hand> {
+    let some = |hand, count| std::iter::repeat_n(hand, count);
+    some(Hand::ANY, config.workers.max(1))
+        .chain(some(Hand::URGENT, config.urgent_workers))
+        .chain(some(Hand::PASS, config.pass_workers.max(1)))
+        .collect()
 }
 
 impl Transcoder {
@@ -150,15 +177,16 @@ impl Transcoder {
         let launcher = launcher.and_then(|launcher| launcher).map_err(NewError::Launch)?;
         let toolchain = toolchain::name(&deps.registry_dir).map_err(NewError::Toolchain)?;
         tracing::info!(toolchain, "media children are ready");
-        let mut lanes = Vec::new();
+        let mut lanes = BTreeMap::new();
         for lane in Lane::ALL {
             let consumer = deps.log.consumer(ConsumerName::Lane(lane)).await;
-            lanes.push(consumer.map_err(|source| NewError::Consumer { lane: lane.name(), source })?);
+            lanes.insert(lane, consumer.map_err(|source| NewError::Consumer { lane: lane.name(), source })?);
         }
+        let hands = hands(&config);
         let leases: Kv<LeaseNote> = deps.log.kv(Bucket::Leases).await.map_err(NewError::Leases)?;
         let limits = InspectLimits { max_side_px: config.max_picture_side, ..InspectLimits::default() };
         let worker = Arc::new(work::Worker { deps, launcher, leases, limits, toolchain });
-        Ok(Self { lanes, workers: config.workers.max(1), worker })
+        Ok(Self { lanes, hands, worker })
     }
 
     /// Takes at most one order, from the most urgent lane that has one, and works on it to its end. False when there was
@@ -167,23 +195,24 @@ impl Transcoder {
     /// # Errors
     /// When the log can't be asked.
     pub async fn step(&self) -> Result<bool, StepError> {
-        self.take(Wait::No).await
+        self.take(Hand(&Lane::ALL), Wait::No).await
     }
 
-    async fn take(&self, idle: Wait) -> Result<bool, StepError> {
-        for lane in &self.lanes {
-            if self.take_from(lane, Wait::No).await? {
+    async fn take(&self, hand: Hand, idle: Wait) -> Result<bool, StepError> {
+        for lane in hand.0 {
+            if self.take_from(*lane, Wait::No).await? {
                 return Ok(true);
             }
         }
-        match idle {
-            Wait::No => Ok(false),
-            Wait::Upto(_) => self.take_from(&self.lanes[0], idle).await,
+        match (idle, hand.0.first()) {
+            (Wait::Upto(_), Some(lane)) => self.take_from(*lane, idle).await,
+            (Wait::Upto(_), None) | (Wait::No, _) => Ok(false),
         }
     }
 
-    async fn take_from(&self, lane: &Durable, wait: Wait) -> Result<bool, StepError> {
-        let handled = lane.step(1, wait, |delivery| Arc::clone(&self.worker).handle(delivery)).await?;
+    async fn take_from(&self, lane: Lane, wait: Wait) -> Result<bool, StepError> {
+        let Some(orders) = self.lanes.get(&lane) else { return Ok(false) };
+        let handled = orders.step(1, wait, |delivery| Arc::clone(&self.worker).handle(delivery)).await?;
         Ok(handled > 0)
     }
 
@@ -191,9 +220,9 @@ impl Transcoder {
     pub async fn run(self, stop: Stop) {
         let this = Arc::new(self);
         let mut workers = JoinSet::new();
-        for number in 0..this.workers {
+        for (number, hand) in this.hands.iter().copied().enumerate() {
             let (this, stop) = (Arc::clone(&this), stop.clone());
-            workers.spawn(async move { this.work(number, &stop).await });
+            workers.spawn(async move { this.work(number, hand, &stop).await });
         }
         tokio::select! {
             () = async { while workers.join_next().await.is_some() {} } => {}
@@ -202,9 +231,9 @@ impl Transcoder {
         }
     }
 
-    async fn work(&self, number: usize, stop: &Stop) {
+    async fn work(&self, number: usize, hand: Hand, stop: &Stop) {
         while !stop.is_finishing() {
-            if let Err(error) = self.take(Wait::Upto(IDLE_WAIT)).await {
+            if let Err(error) = self.take(hand, Wait::Upto(IDLE_WAIT)).await {
                 tracing::warn!(worker = number, error = &error as &dyn std::error::Error, "could not ask for orders");
                 stop.pause(AFTER_ERROR).await;
             }

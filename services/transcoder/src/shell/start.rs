@@ -68,7 +68,7 @@ pub fn start(asset: Option<&Asset>, order: &Order) -> Start {
     match &order.job {
         Job::Inspect(inspect) if asset.verdicts.contains_key(&inspect.verdict) => Start::Nothing("the verdict stands"),
         Job::Inspect(_) => Start::Inspect { source: source.clone() },
-        Job::Video(video) => {
+        Job::Video(video) | Job::Pass(video) => {
             with_generation(asset, source, video.generation, |generation, encode| {
                 match missing_video(generation, video) {
                     Some(chunks) => Start::Video { encode, chunks },

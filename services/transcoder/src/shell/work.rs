@@ -269,7 +269,7 @@ impl Attempt<'_> {
                 let slot = Slot::EncodeAudio { generation: encode.generation, track: audio.track, chunk };
                 self.state(encode, slot, AudioStored { receipt, encode_ms }.into()).await
             }
-            Job::Video(_) => {
+            Job::Video(_) | Job::Pass(_) => {
                 let made = chunks.made.entry(chunk).or_default();
                 made.push(receipt);
                 if made.len() < encode.plan.rungs.len() {
@@ -351,7 +351,7 @@ impl Attempt<'_> {
             (Item::Inspect { verdict }, false) => {
                 (Slot::UploadVerdict { verdict }, CheckFailed { problem, attempts }.into())
             }
-            (item @ (Item::Video { .. } | Item::Audio { .. } | Item::Still { .. }), _) => {
+            (item @ (Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. }), _) => {
                 (Slot::EncodeFault { item, round }, JobGivenUp { problem, attempts }.into())
             }
         };
