@@ -16,7 +16,7 @@ pub struct Config {
     pub roots: Vec<PathBuf>,
     /// Largest source.
     pub max_upload: Bytes,
-    /// Uploads that may be open at the same time.
+    /// Uploads that clients may have open at the same time. Files that are copied in don't count.
     pub max_uploads: u64,
     /// Requests that may bring bytes at the same time in this process; each holds at most one piece in memory.
     pub max_transfers: u32,
@@ -40,7 +40,7 @@ pub struct Config {
     pub orphan_age: Span,
     /// Longest time that a worker may still write after an order was taken from it: lease and its last request to the store.
     pub longest_lease: Span,
-    /// Requests to take a file in that run at the same time in this process.
+    /// Files that are copied in at the same time in this process; each holds at most one piece in memory. Further ones wait.
     pub ingest_at_once: u32,
     /// Size of a stored piece of a source. Bytes that a killed gateway loses are at most this many.
     pub piece: Bytes,
@@ -64,7 +64,7 @@ impl Default for Config {
             orphans_every: Span::secs(6 * 3600),
             orphan_age: Span::secs(3600),
             longest_lease: Span::secs(120),
-            ingest_at_once: 2,
+            ingest_at_once: 4,
             piece: Bytes::mib(8),
         }
     }

@@ -3,32 +3,29 @@
 //! Idempotent because the asset's id is a hash of the natural key: a second delivery, today or in an hour, finds the claim,
 //! the entry or the fact of the first and goes on from there. Bytes are copied like those of an upload, so a crash loses at
 //! most a piece.
+//!
+//! A request over HTTP is queued first and registered then, before it is answered: its asset is there to be read however
+//! long it waits for a place to copy, and a gateway that dies between the two leaves the registering to whoever takes the
+//! request. One from a publisher is registered when it is taken; nobody was given an address for it.
+
+mod copy;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::Stream;
-use spool_nats::{Decision, Delivery, Incoming, Versioned};
+use spool_nats::{Decision, Delivery, Incoming};
 use spool_proto::event::{AssetRegistered, Door, Draft, UploadAbandoned};
-use spool_proto::id::UploadId;
 use spool_proto::ingest::{IngestRequest, Input};
 use spool_proto::{AssetId, Code, Problem, Slot, TenantId, envelope};
 
 use crate::inner::Inner;
-use crate::root::{Opened, mark};
+use crate::root::Opened;
 use crate::trouble::Trouble;
 use crate::upload::create::{self, CreateError, Created, New};
-use crate::upload::end::{close, settle};
-use crate::upload::entry::{Claim, Entry, FileMark, Phase};
-use crate::upload::receive::{self, Ended, ReceiveError};
+use crate::upload::end::close;
+use crate::upload::entry::{Claim, FileMark};
 
-/// Bytes read from a file at once.
-const BLOCK: usize = 1 << 20;
-/// A file that gives nothing for so long is given up for this attempt.
-const FILE_IDLE: Duration = Duration::from_secs(60);
 /// Wait before the second attempt; five times as long for each further one, so that the few deliveries there are outlast a
 /// store or a log that is away for some minutes.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -64,16 +61,21 @@ impl From<Problem> for TakeInError {
 }
 
 /// A request with all that follows from its address and headers.
-struct Asked {
-    tenant: TenantId,
-    asset: AssetId,
-    door: Door,
+pub(crate) struct Asked {
+    /// Whose.
+    pub(crate) tenant: TenantId,
+    /// Its asset, of the natural key.
+    pub(crate) asset: AssetId,
+    /// The way it came in.
+    pub(crate) door: Door,
     /// Natural key.
-    key: String,
+    pub(crate) key: String,
     /// Hash of the request, or the key itself where the publisher chose it.
-    fingerprint: String,
-    request: IngestRequest,
-    actor: Option<String>,
+    pub(crate) fingerprint: String,
+    /// What is asked for.
+    pub(crate) request: IngestRequest,
+    /// Opaque key id of who asked.
+    pub(crate) actor: Option<String>,
 }
 
 /// Opens a file below a root, off the runtime's threads.
@@ -178,7 +180,7 @@ async fn take_in(inner: &Arc<Inner>, asked: &Asked, delivery: &Delivery) -> Resu
         let problem = Problem::new(Code::UploadTooLarge).with("size_bytes", opened.mark.size_bytes);
         return end_without(inner, asked, problem.with("limit_bytes", limit)).await;
     }
-    let new = new_upload(asked, &opened.mark, opened.name.clone(), delivery)?;
+    let new = new_upload(asked, &opened.mark, opened.name.clone(), &delivery.id)?;
     let (upload, entry) = match create::create(inner, &new).await {
         Ok(Created::Entry { upload, entry, .. }) => (upload, *entry),
         Ok(Created::Over { .. }) => return Ok(()),
@@ -188,7 +190,7 @@ async fn take_in(inner: &Arc<Inner>, asked: &Asked, delivery: &Delivery) -> Resu
             return Err(Problem::new(Code::IdempotencyConflict).with("key", &asked.key).into());
         }
     };
-    copy(inner, &upload, entry, opened, delivery).await
+    copy::copy(inner, &upload, entry, opened, delivery).await
 }
 
 /// Does the outcome of its upload stand?
@@ -196,17 +198,22 @@ async fn is_over(inner: &Inner, tenant: &TenantId, asset: &AssetId) -> Result<bo
     Ok(inner.log.read_slot(tenant, asset, &Slot::UploadOutcome).await?.is_some())
 }
 
-/// There is nothing to copy. What was begun before ends as unreadable; what was not is refused.
+/// There is nothing to copy. A message that was begun before ends as unreadable; everything else is refused.
 async fn end_without(inner: &Inner, asked: &Asked, problem: Problem) -> Result<(), TakeInError> {
     let registered = inner.log.read_slot(&asked.tenant, &asked.asset, &Slot::UploadRegistered).await;
-    if registered.map_err(Trouble::from)?.is_none() {
+    if asked.door == Door::Path || registered.map_err(Trouble::from)?.is_none() {
         return Err(problem.into());
     }
     give_up(inner, asked, problem).await?;
     Ok(())
 }
 
-fn new_upload(asked: &Asked, mark: &FileMark, name: String, delivery: &Delivery) -> Result<New, Problem> {
+/// The upload that a request begins, whoever begins it: the one that takes it over HTTP, or the one that takes it off the
+/// queue. `message` is the id of the message it is queued as.
+///
+/// # Errors
+/// What is wrong with the request.
+pub(crate) fn new_upload(asked: &Asked, mark: &FileMark, name: String, message: &str) -> Result<New, Problem> {
     let profile = create::profile(asked.request.profile.as_deref())?;
     crate::http::check_text(&asked.request.text)
         .map_err(|reason| Problem::new(Code::IngestInvalid).with("detail", format!("the field text {reason}")))?;
@@ -215,7 +222,7 @@ fn new_upload(asked: &Asked, mark: &FileMark, name: String, delivery: &Delivery)
     // The fact of a request over HTTP keeps the hash of it, so that another request under the same key is told apart.
     let cause = match asked.door {
         Door::Path | Door::Upload => asked.fingerprint.clone(),
-        Door::Ingest => delivery.id.clone(),
+        Door::Ingest => message.to_owned(),
     };
     Ok(New {
         tenant: asked.tenant.clone(),
@@ -230,91 +237,6 @@ fn new_upload(asked: &Asked, mark: &FileMark, name: String, delivery: &Delivery)
         fingerprint: Some(asked.fingerprint.clone()),
         cause: Some(cause),
         actor: asked.actor.clone(),
-    })
-}
-
-/// Copies the file from where the entry stands.
-async fn copy(
-    inner: &Arc<Inner>,
-    upload: &UploadId,
-    entry: Versioned<Entry>,
-    opened: Opened,
-    delivery: &Delivery,
-) -> Result<(), TakeInError> {
-    let changed = || Problem::new(Code::SourceUnreadable).with("detail", "the file was changed while it was read");
-    if entry.value.phase != Phase::Open || entry.value.is_full() {
-        settle(inner, upload, &entry).await?;
-        return Ok(());
-    }
-    let begun = entry.value.file;
-    if begun.is_some_and(|begun| begun != opened.mark) {
-        close(inner, upload, entry, &changed(), |_| true).await?;
-        return Ok(());
-    }
-    let offset = entry.value.offset;
-    let admit = |entry: &Entry| match entry.phase {
-        Phase::Open if entry.offset == offset => Ok(()),
-        Phase::Open | Phase::Closing(_) | Phase::Ended { .. } => Err(TakeInError::Superseded),
-    };
-    let taken = receive::take(inner, upload, entry, admit).await?;
-    let watch = opened.file.try_clone();
-    let body = Box::pin(read(opened.file, offset));
-    let received = tokio::select! {
-        () = delivery.lease.lost() => return Err(TakeInError::Superseded),
-        received = receive::receive(inner, upload, taken, body, FILE_IDLE, || delivery.lease.moved()) => received,
-    };
-    let (entry, ended) = received.map_err(|error| match error {
-        ReceiveError::Superseded => TakeInError::Superseded,
-        ReceiveError::Trouble(trouble) => TakeInError::Trouble(trouble),
-    })?;
-    match ended {
-        Ended::Stopping => return Err(TakeInError::Stopping),
-        Ended::Silent => return Err(TakeInError::Stalled),
-        Ended::Whole | Ended::Overrun | Ended::Broken => {}
-    }
-    // A file that still grows, or was changed under way, is not the file whose digest this would be.
-    let now = watch.and_then(|file| mark(&file)).ok().flatten();
-    if now != begun || !entry.value.is_full() {
-        close_full(inner, upload, entry, &changed()).await?;
-        return Ok(());
-    }
-    settle(inner, upload, &entry).await?;
-    Ok(())
-}
-
-/// Ends an upload without a source although every byte of the length it began with is there.
-async fn close_full(
-    inner: &Inner,
-    upload: &UploadId,
-    entry: Versioned<Entry>,
-    problem: &Problem,
-) -> Result<(), Trouble> {
-    let closing = entry.value.closing(problem.clone());
-    match inner.entries.replace(upload, &closing, entry.revision).await {
-        Ok(revision) => settle(inner, upload, &Versioned { value: closing, revision }).await.map(drop),
-        // Somebody met the full entry first and stated it as stored, which nobody can take back.
-        Err(crate::upload::WriteError::Taken) => Ok(()),
-        Err(crate::upload::WriteError::Trouble(error)) => Err(error.into()),
-    }
-}
-
-/// The bytes of a file from `offset`, read off the runtime's threads, one block ahead at most.
-fn read(file: std::fs::File, offset: u64) -> impl Stream<Item = std::io::Result<Bytes>> {
-    futures_util::stream::try_unfold((file, offset, false), |(mut file, at, sought)| async move {
-        let read = tokio::task::spawn_blocking(move || -> std::io::Result<(std::fs::File, Vec<u8>)> {
-            if !sought {
-                file.seek(SeekFrom::Start(at))?;
-            }
-            let mut block = Vec::with_capacity(BLOCK);
-            (&mut file).take(BLOCK as u64).read_to_end(&mut block)?;
-            Ok((file, block))
-        });
-        let (file, block) = read.await.map_err(std::io::Error::other)??;
-        if block.is_empty() {
-            return Ok(None);
-        }
-        let next = at + block.len() as u64;
-        Ok(Some((Bytes::from(block), (file, next, true))))
     })
 }
 

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::join_all;
 use spool_kit::{Clock, Ids, Stop, Store};
 use spool_nats::{Bucket, ConsumerError, ConsumerName, Durable, KvError, Log, StepError as FetchError, Wait};
 use tokio::sync::Semaphore;
@@ -139,7 +140,8 @@ impl Gateway {
     /// # Errors
     /// When the log or the store fails; it can be repeated.
     pub async fn step(&self) -> Result<bool, StepError> {
-        let mut did = self.fetch_ingest(Wait::No).await? + self.fetch_advisories(Wait::No).await?;
+        let at_once = self.inner.config.ingest_at_once.max(1) as usize;
+        let mut did = self.fetch_ingest(at_once, Wait::No).await? + self.fetch_advisories(Wait::No).await?;
         did += self.fetch_deletions(Wait::No).await?;
         let swept = sweep::uploads(&self.inner).await? + self.orphans().await?;
         Ok(did > 0 || swept > 0)
@@ -169,9 +171,8 @@ impl Gateway {
         orphans::sweep(&self.inner).await
     }
 
-    async fn fetch_ingest(&self, wait: Wait) -> Result<usize, FetchError> {
+    async fn fetch_ingest(&self, at_once: usize, wait: Wait) -> Result<usize, FetchError> {
         let inner = &self.inner;
-        let at_once = inner.config.ingest_at_once.max(1) as usize;
         self.ingest.step(at_once, wait, |delivery| ingest::handle(Arc::clone(inner), delivery)).await
     }
 
@@ -192,7 +193,7 @@ impl Gateway {
     pub async fn run(self, stop: Stop) -> Result<(), StepError> {
         let work = async {
             tokio::join!(
-                repeat(&stop, "requests", || self.fetch_ingest(Wait::Upto(FETCH_WAIT))),
+                self.take_in_until(&stop),
                 repeat(&stop, "given-up requests", || self.fetch_advisories(Wait::Upto(FETCH_WAIT))),
                 repeat(&stop, "deletions", || self.fetch_deletions(Wait::Upto(FETCH_WAIT))),
                 self.sweep_until(&stop),
@@ -205,6 +206,12 @@ impl Gateway {
             () = stop.cutting() => tracing::warn!("the gateway was cut; uploads go on where their last piece was stored"),
         }
         Ok(())
+    }
+
+    /// Side by side, each by itself: a small file that comes after a large one does not wait until that is copied.
+    async fn take_in_until(&self, stop: &Stop) {
+        let one = || repeat(stop, "requests", || self.fetch_ingest(1, Wait::Upto(FETCH_WAIT)));
+        join_all((0..self.inner.config.ingest_at_once.max(1)).map(|_| one())).await;
     }
 
     async fn sweep_until(&self, stop: &Stop) {

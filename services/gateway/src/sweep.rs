@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use spool_kit::units::Span;
 use spool_nats::Versioned;
+use spool_nats::streams::INGEST_AGE;
+use spool_proto::event::Door;
 use spool_proto::id::UploadId;
 use spool_proto::key::{Key, Object};
 use spool_proto::{Asset, AssetId, Code, Problem, TenantId, Timestamp};
@@ -21,11 +24,17 @@ use crate::upload::entry::{Entry, Phase, Record};
 /// Entries read at once.
 const PAGE: usize = 256;
 /// A claim without an upload is forgotten after this: a day longer than a request can wait on the ingest stream.
-const CLAIM_AGE: Duration = spool_nats::streams::INGEST_AGE.saturating_add(Duration::from_secs(24 * 3600));
+const CLAIM_AGE: Duration = INGEST_AGE.saturating_add(Duration::from_secs(24 * 3600));
+
+/// How long nothing may come to an open upload. A file that is to be copied waits in a queue, and its request may stay there
+/// for as long as the stream keeps it.
+fn patience(entry: &Entry, expiry: Duration) -> Duration {
+    if entry.file.is_some() { expiry.max(INGEST_AGE) } else { expiry }
+}
 
 /// Has nothing come to this open upload for too long? A full one never expires.
 pub(crate) fn is_expired(entry: &Entry, now: Timestamp, expiry: Duration) -> bool {
-    entry.phase == Phase::Open && !entry.is_full() && now.since(entry.moved_at) > expiry
+    entry.phase == Phase::Open && !entry.is_full() && now.since(entry.moved_at) > patience(entry, expiry)
 }
 
 /// What is due for an entry.
@@ -66,7 +75,7 @@ pub(crate) async fn uploads(inner: &Inner) -> Result<u64, Trouble> {
         for found in page {
             let acted = match found.value {
                 Record::Upload(entry) => {
-                    open += u64::from(entry.phase == Phase::Open && !entry.is_full());
+                    open += u64::from(is_open(&entry));
                     one(inner, &found.key, Versioned { value: *entry, revision: found.revision }).await
                 }
                 Record::Claim(claim) => forgotten_claim(inner, &found.key, &claim.upload, claim.at).await,
@@ -96,17 +105,15 @@ pub(crate) async fn count_open(inner: &Inner) -> Result<(), Trouble> {
         let page = inner.entries.kv().entries(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.revision;
-        open += page.iter().filter(|found| is_open(&found.value)).count() as u64;
+        open += page.iter().filter(|found| matches!(&found.value, Record::Upload(entry) if is_open(entry))).count() as u64;
     }
     inner.open_uploads.store(open, Ordering::Relaxed);
     Ok(())
 }
 
-fn is_open(record: &Record) -> bool {
-    match record {
-        Record::Upload(entry) => entry.phase == Phase::Open && !entry.is_full(),
-        Record::Claim(_) | Record::Purge(_) => false,
-    }
+/// Does it count as open? Copies of files don't: they wait in a queue that has a bound of its own.
+fn is_open(entry: &Entry) -> bool {
+    entry.phase == Phase::Open && !entry.is_full() && entry.door == Door::Upload
 }
 
 async fn one(inner: &Inner, key: &str, entry: Versioned<Entry>) -> Result<bool, Trouble> {
@@ -116,7 +123,8 @@ async fn one(inner: &Inner, key: &str, entry: Versioned<Entry>) -> Result<bool, 
         Due::Wait => Ok(false),
         Due::Settle => Ok(settle(inner, &upload, &entry).await?.is_some()),
         Due::Expire => {
-            let problem = Problem::new(Code::UploadExpired).with("limit", config.upload_expiry);
+            let limit = Span(patience(&entry.value, config.upload_expiry.0));
+            let problem = Problem::new(Code::UploadExpired).with("limit", limit);
             let still = |entry: &Entry| is_expired(entry, now, config.upload_expiry.0);
             Ok(close(inner, &upload, entry, &problem, still).await?.is_some())
         }

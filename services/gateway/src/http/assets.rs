@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
@@ -16,67 +17,97 @@ use spool_proto::{Asset, AssetId, Code, Event, Fact, Problem, Slot, Status, enve
 
 use super::metadata::check_text;
 use super::{Answer, actor, idempotency_key};
+use crate::ingest::{Asked, new_upload};
 use crate::inner::Inner;
+use crate::root::Opened;
 use crate::trouble::Trouble;
-use crate::upload::create::{self, CreateError};
+use crate::upload::create::{self, CreateError, Created};
 
 const SEQUENCE: HeaderName = HeaderName::from_static("spool-sequence");
 
-/// What is accepted, with where it stands on the log.
+/// What is accepted, with where it stands on the log. Who goes to `Location` waits there for just that, so that no view that
+/// is a moment behind says that there is nothing.
 fn accepted(asset: &AssetId, status: Status, sequence: Option<u64>) -> Response {
     let body = json!({ "id": asset, "status": status, "sequence": sequence });
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    let mut location = format!("/v1/assets/{asset}");
     if let Some(sequence) = sequence {
         response.headers_mut().insert(SEQUENCE, sequence.into());
+        location.push_str(&format!("?at_least={sequence}"));
     }
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/assets/{asset}")) {
+    if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
 
-/// `POST /v1/assets`: checked, queued, then answered with the id. The same request as an ingest message.
+/// `POST /v1/assets`: checked, queued, registered, then answered with the id. The same request as an ingest message.
 pub(super) async fn take_in(State(inner): State<Arc<Inner>>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let body = whole_body(body, inner.config.max_body.0).await?;
     let request: IngestRequest = parse_json(&body)?;
-    check(&inner, &request).await?;
-    let tenant = &inner.config.tenant;
-    let key = idempotency_key(&parts.headers)?.or_else(|| request.id.clone());
-    let key = key.unwrap_or_else(|| inner.ids.request_id());
-    let asset = AssetId::from_natural_key(tenant, Door::Path.name(), &key);
-
-    let canonical = serde_json::to_vec(&request).map_err(|error| Trouble::Broken(error.to_string()))?;
-    let fingerprint = create::fingerprint(tenant, Door::Path, &key, &canonical);
-    if let Some(answer) = repeated(&inner, &asset, &key, &fingerprint).await? {
+    let opened = check(&inner, &request).await?;
+    let asked = asked(&inner, &parts, request)?;
+    if let Some(answer) = repeated(&inner, &asked).await? {
         return Ok(answer);
     }
     let conflict = |error| match error {
-        CreateError::Conflict => Problem::new(Code::IdempotencyConflict).with("key", &key).into(),
+        CreateError::Conflict => Problem::new(Code::IdempotencyConflict).with("key", &asked.key).into(),
         CreateError::Trouble(trouble) => Refusal::from(trouble),
     };
-    create::claim(&inner, tenant, &asset, &fingerprint, Door::Path).await.map_err(conflict)?;
-    let mut headers = vec![(envelope::INGEST_KEY, key.clone()), (envelope::INGEST_DOOR, Door::Path.name().to_owned())];
-    headers.extend(actor(&parts.extensions).map(|actor| (envelope::ACTOR, actor)));
-    inner.log.put_ingest(tenant, &canonical, &fingerprint, &headers).await.map_err(Trouble::from)?;
-    tracing::info!(asset.id = %asset, "took a request for a file");
-    Ok(accepted(&asset, Status::Uploading, None))
+    let new = new_upload(&asked, &opened.mark, opened.name, &asked.fingerprint)?;
+    create::claim(&inner, &asked.tenant, &asked.asset, &asked.fingerprint, Door::Path).await.map_err(conflict)?;
+    queue(&inner, &asked).await?;
+    let sequence = match create::create(&inner, &new).await {
+        Ok(Created::Entry { sequence, .. } | Created::Over { sequence, .. }) => Some(sequence),
+        Err(CreateError::Trouble(trouble)) => {
+            // It is queued, so it will be carried out: whoever takes it registers it.
+            let error = &trouble as &dyn std::error::Error;
+            tracing::warn!(error, asset.id = %asked.asset, "a queued request could not be registered yet");
+            None
+        }
+        Err(error @ CreateError::Conflict) => return Err(conflict(error)),
+    };
+    tracing::info!(asset.id = %asked.asset, "took a request for a file");
+    Ok(accepted(&asked.asset, Status::Uploading, sequence))
+}
+
+/// The request with its natural key, the client's or a new one, and what follows from that.
+fn asked(inner: &Inner, parts: &Parts, request: IngestRequest) -> Result<Asked, Refusal> {
+    let tenant = inner.config.tenant.clone();
+    let key = idempotency_key(&parts.headers)?.or_else(|| request.id.clone());
+    let key = key.unwrap_or_else(|| inner.ids.request_id());
+    let asset = AssetId::from_natural_key(&tenant, Door::Path.name(), &key);
+    let fingerprint = create::fingerprint(&tenant, Door::Path, &key, &canonical(&request)?);
+    Ok(Asked { tenant, asset, door: Door::Path, key, fingerprint, request, actor: actor(&parts.extensions) })
+}
+
+/// The request as the queue holds it: however a client spaced it, it is the same request.
+fn canonical(request: &IngestRequest) -> Result<Vec<u8>, Trouble> {
+    serde_json::to_vec(request).map_err(|error| Trouble::Broken(error.to_string()))
+}
+
+async fn queue(inner: &Inner, asked: &Asked) -> Result<(), Trouble> {
+    let mut headers =
+        vec![(envelope::INGEST_KEY, asked.key.clone()), (envelope::INGEST_DOOR, Door::Path.name().to_owned())];
+    headers.extend(asked.actor.clone().map(|actor| (envelope::ACTOR, actor)));
+    let body = canonical(&asked.request)?;
+    Ok(inner.log.put_ingest(&asked.tenant, &body, &asked.fingerprint, &headers).await?)
 }
 
 /// The answer to a request that was carried out before under the same key.
-async fn repeated(inner: &Inner, asset: &AssetId, key: &str, fingerprint: &str) -> Result<Option<Response>, Refusal> {
-    let slot = Slot::UploadRegistered;
-    let Some(fact) = inner.log.read_slot(&inner.config.tenant, asset, &slot).await.map_err(Trouble::from)? else {
-        return Ok(None);
-    };
-    if fact.cause.as_deref() != Some(fingerprint) {
-        return Err(Problem::new(Code::IdempotencyConflict).with("key", key).into());
+async fn repeated(inner: &Inner, asked: &Asked) -> Result<Option<Response>, Refusal> {
+    let facts = inner.log.read_asset(&asked.tenant, &asked.asset, None).await.map_err(Trouble::from)?;
+    let Some(first) = facts.iter().find(|fact| fact.slot == Ok(Slot::UploadRegistered)) else { return Ok(None) };
+    if first.cause.as_deref() != Some(&asked.fingerprint) {
+        return Err(Problem::new(Code::IdempotencyConflict).with("key", &asked.key).into());
     }
-    Ok(Some(accepted(asset, Status::Uploading, Some(fact.sequence))))
+    let status = Asset::fold(&facts).map_or(Status::Uploading, |asset| asset.status());
+    Ok(Some(accepted(&asked.asset, status, Some(first.sequence))))
 }
 
 /// What can be said against a request before it is queued. The file is opened for that, and again when it is copied.
-async fn check(inner: &Arc<Inner>, request: &IngestRequest) -> Result<(), Refusal> {
+async fn check(inner: &Arc<Inner>, request: &IngestRequest) -> Result<Opened, Refusal> {
     create::profile(request.profile.as_deref())?;
     check_text(&request.text)
         .map_err(|reason| Problem::new(Code::BodyInvalid).with("detail", format!("the field text {reason}")))?;
@@ -86,7 +117,7 @@ async fn check(inner: &Arc<Inner>, request: &IngestRequest) -> Result<(), Refusa
     if size > limit {
         return Err(Problem::new(Code::UploadTooLarge).with("size_bytes", size).with("limit_bytes", limit).into());
     }
-    Ok(())
+    Ok(opened)
 }
 
 /// The facts of an asset and what they add up to.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use spool_gateway::Config;
 use spool_nats::Log;
 use spool_proto::event::Door;
 use spool_proto::{AssetId, Code, Event, Slot, Status};
@@ -28,7 +29,9 @@ async fn a_file_below_a_root_is_copied_in() {
     let reply = post(&app, "lecture.mp4", None).await;
     assert_eq!((reply.status, reply.json()["status"].as_str()), (202, Some("uploading")), "{reply:?}");
     let asset = reply.asset();
-    assert_eq!(reply.location(), format!("/v1/assets/{asset}"));
+    let registered = app.fact(&asset, Slot::UploadRegistered).await.expect("it is there before it is copied");
+    assert_eq!(reply.location(), format!("/v1/assets/{asset}?at_least={}", registered.sequence));
+    assert_eq!(app.state(&asset).await.status(), Status::Uploading);
     app.until_ended(&asset).await;
     assert_eq!(app.kinds(&asset).await, ["AssetRegistered", "Described", "SourceStored"]);
     assert_eq!(app.source(&asset).await, bytes);
@@ -36,6 +39,70 @@ async fn a_file_below_a_root_is_copied_in() {
     assert_eq!(state.registered.as_ref().unwrap().it.door, Door::Path);
     let text = app.log.get_text(&tenant(), &asset, state.text_token().unwrap()).await.unwrap().unwrap();
     assert_eq!(text.filename.as_deref(), Some("lecture.mp4"));
+}
+
+/// Too large to be copied while a test waits, and no work to write down: it is a hole.
+const HOLE: u64 = 40 << 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_file_passes_a_large_one_that_is_being_copied() {
+    let world = World::new().await;
+    let (door, app) = (world.app().await, world.app().await);
+    std::fs::File::create(world.root().join("large.mp4")).unwrap().set_len(HOLE).unwrap();
+    std::fs::write(world.root().join("small.mp4"), pattern(100)).unwrap();
+    let App { gateway, stop, store, .. } = app;
+    let running = tokio::spawn(gateway.run(stop.clone()));
+
+    let large = post(&door, "large.mp4", None).await.asset();
+    eventually("the large one is being copied", async || store.traffic().written_bytes > 0).await;
+    let small = post(&door, "small.mp4", None).await.asset();
+    eventually("the small one is in", async || door.fact(&small, Slot::UploadOutcome).await.is_some()).await;
+    assert!(door.fact(&large, Slot::UploadOutcome).await.is_none(), "the large one is still being copied");
+
+    // Told to stop, it stores what it has and lets the copy go on elsewhere.
+    stop.finish();
+    running.await.unwrap().unwrap();
+    assert_eq!(door.kinds(&large).await, ["AssetRegistered", "Described"]);
+}
+
+#[tokio::test]
+async fn a_request_whose_gateway_died_before_it_was_registered_is_registered_by_who_takes_it() {
+    let world = World::new().await;
+    let app = world.app().await;
+    std::fs::write(world.root().join("a.mp4"), pattern(100)).unwrap();
+    let headers = [
+        (spool_proto::envelope::INGEST_KEY, "k".to_owned()),
+        (spool_proto::envelope::INGEST_DOOR, Door::Path.name().to_owned()),
+    ];
+    app.log.put_ingest(&tenant(), br#"{"input":{"path":"a.mp4"}}"#, "m", &headers).await.unwrap();
+    let asset = AssetId::from_natural_key(&tenant(), Door::Path.name(), "k");
+    assert!(app.facts(&asset).await.is_empty());
+    app.until_ended(&asset).await;
+    assert_eq!(app.kinds(&asset).await, ["AssetRegistered", "Described", "SourceStored"]);
+}
+
+#[tokio::test]
+async fn a_file_waits_for_its_copy_as_long_as_the_queue_keeps_its_request_and_takes_no_place_of_an_upload() {
+    use spool_nats::{ConsumerName, Decision, Wait};
+    let world = World::new().await;
+    let app = world.app_with(Config { max_uploads: 1, ..world.config() }).await;
+    std::fs::write(world.root().join("a.mp4"), pattern(10)).unwrap();
+    let asset = post(&app, "a.mp4", None).await.asset();
+    let queue = app.log.consumer(ConsumerName::Ingest).await.unwrap();
+    // Taken away, as if it stood behind others for ever.
+    let taken = queue.step(1, Wait::Upto(Duration::from_secs(10)), |_| async { Decision::Done }).await.unwrap();
+    assert_eq!(taken, 1);
+
+    app.settle().await;
+    app.create(10, "").await;
+    world.clock.advance(Duration::from_secs(13 * 24 * 3600));
+    app.settle().await;
+    assert_eq!(app.state(&asset).await.status(), Status::Uploading, "its turn may still come");
+    world.clock.advance(Duration::from_secs(2 * 24 * 3600));
+    app.settle().await;
+    let state = app.state(&asset).await;
+    assert_eq!((state.status(), state.problem().unwrap().code), (Status::Abandoned, Code::UploadExpired));
+    assert_eq!(state.problem().unwrap().params["limit"], "14d", "no upload's limit");
 }
 
 #[tokio::test]
