@@ -19,14 +19,23 @@ use spool_proto::problem::Retry;
 use spool_proto::{Code, Problem, Role, Timestamp};
 use tracing::Instrument as _;
 
+mod query;
+
 use crate::ids::Ids;
+
+pub use query::Query;
 
 /// Name of the header that carries a request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Name of the header that carries a problem's code: an answer to HEAD has no body to say it in.
+pub const CODE: HeaderName = HeaderName::from_static("spool-code");
 /// A client's own request id is cut to this.
 const REQUEST_ID_CHARS: usize = 36;
 /// What a client is told to wait when a problem says "later" and nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// A command is small, so its body comes in this time: a client that gives a byte now and then holds no connection for long.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Methods that a page of another origin may use.
 const CORS_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
@@ -37,7 +46,7 @@ const CORS_ALLOW: &str = "Authorization, Content-Type, Idempotency-Key, Last-Eve
 /// Headers that such a page may read.
 const CORS_EXPOSE: &str = "Location, ETag, Retry-After, Content-Range, Accept-Ranges, X-Request-ID, Upload-Offset, \
      Upload-Length, Upload-Metadata, Upload-Defer-Length, Upload-Expires, Tus-Resumable, Tus-Version, Tus-Extension, \
-     Tus-Max-Size, Spool-Asset, Spool-Sequence";
+     Tus-Max-Size, Spool-Asset, Spool-Sequence, Spool-Code";
 /// How long a browser may remember an answer about CORS, in seconds.
 const CORS_MAX_AGE: &str = "86400";
 
@@ -125,6 +134,7 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CODE, HeaderValue::from_static(self.problem.code.name()));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
         }
@@ -141,11 +151,23 @@ pub async fn json_body<T: DeserializeOwned>(body: Body, limit_bytes: u64) -> Res
     parse_json(&whole_body(body, limit_bytes).await?)
 }
 
-/// Reads a body of at most `limit_bytes`.
+/// Reads a body of at most `limit_bytes`, which must come in [`BODY_TIME`].
 ///
 /// # Errors
-/// `body_too_large`, or `body_invalid` when the connection broke.
+/// `body_too_large`, or `body_invalid` when the connection broke or it came too slowly.
 pub async fn whole_body(body: Body, limit_bytes: u64) -> Result<Bytes, Refusal> {
+    within(BODY_TIME, read(body, limit_bytes)).await
+}
+
+async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Refusal>>) -> Result<Bytes, Refusal> {
+    let late = || {
+        let detail = format!("it did not come within {} s", time.as_secs());
+        Refusal::from(Problem::new(Code::BodyInvalid).with("detail", detail))
+    };
+    tokio::time::timeout(time, body).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn read(body: Body, limit_bytes: u64) -> Result<Bytes, Refusal> {
     use axum::body::HttpBody as _;
     let too_large = || Refusal::from(Problem::new(Code::BodyTooLarge).with("limit_bytes", limit_bytes));
     if body.size_hint().lower() > limit_bytes {

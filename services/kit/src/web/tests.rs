@@ -85,6 +85,19 @@ async fn a_body_over_its_limit_and_one_that_is_no_json_are_told_apart() {
     assert_eq!(bad.problem.code, Code::BodyInvalid);
 }
 
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+    let late = within(Duration::from_millis(1), read(endless, 10)).await.expect_err("it never ends");
+    assert_eq!(late.problem, Problem::new(Code::BodyInvalid).with("detail", "it did not come within 0 s"));
+}
+
+#[tokio::test]
+async fn the_code_stands_in_a_header_too_where_there_is_no_body() {
+    let (_, headers, body) = send("HEAD", "/nowhere", &[]).await;
+    assert_eq!((headers["spool-code"].as_bytes(), body.as_str()), (&b"route_not_found"[..], ""));
+}
+
 #[test]
 fn a_date_in_a_header_is_in_gmt() {
     assert_eq!(http_date(Timestamp::from_ms(1_795_240_800_123)), "Sat, 21 Nov 2026 06:00:00 GMT");

@@ -8,13 +8,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use spool_kit::web::Refusal;
+use spool_kit::web::{Query, Refusal};
 use spool_nats::Bucket;
 use spool_proto::lease::{self, LeaseNote};
 use spool_proto::{Asset, AssetId, Code, Item, Problem, Status, TenantId};
 
 use super::Reads;
-use super::query::Query;
 use super::range::is_known;
 use crate::card::Card;
 use crate::explain::{explain as explained, open_items};
@@ -81,6 +80,7 @@ impl std::str::FromStr for Word {
 
 /// `GET /v1/assets`
 pub(super) async fn list(State(reads): State<Arc<Reads>>, query: Query) -> Result<Response, Refusal> {
+    query.only(&["status", "limit", "cursor", "tenant", "at_least"])?;
     let words = Status::ALL.map(Status::name).join(", ");
     let status = query.get::<Word>("status", &format!("one of {words}"))?.map(|word| word.0);
     let cursor: Option<Place> = query.get("cursor", "a cursor of the answer before")?;
@@ -102,6 +102,7 @@ pub(super) async fn one(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    query.only(&["tenant", "at_least"])?;
     let id = asset_id(&id)?;
     let tenant = query.tenant()?;
     reads.wait(&query).await?;
@@ -144,6 +145,7 @@ pub(super) async fn history(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response, Refusal> {
+    query.only(&["after", "limit", "tenant", "at_least"])?;
     let id = asset_id(&id)?;
     let tenant = query.tenant()?;
     let after = query.get("after", "a sequence")?.unwrap_or(0);
@@ -166,6 +168,7 @@ pub(super) async fn explain(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response, Refusal> {
+    query.only(&["tenant", "at_least"])?;
     let id = asset_id(&id)?;
     let tenant = query.tenant()?;
     reads.wait(&query).await?;

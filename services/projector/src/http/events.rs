@@ -15,12 +15,11 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use spool_kit::web::Refusal;
+use spool_kit::web::{Query, Refusal};
 use spool_proto::{AssetId, Code, Problem, TenantId};
 
 use super::Reads;
 use super::assets::entry_json;
-use super::query::Query;
 use crate::view::{Change, View, ViewError};
 
 /// Facts read at a time.
@@ -46,6 +45,7 @@ pub(super) async fn follow(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    query.only(&["asset", "after", "tenant"])?;
     let tenant = query.tenant()?;
     let asset = query.get("asset", "an asset id")?;
     let position = reads.shared.position.subscribe();

@@ -5,7 +5,7 @@
 //! GET /v1/assets/{id}            one asset; ETag is its version; ?at_least= waits for a sequence
 //! GET /v1/assets/{id}/events     its history: ?after= &limit=; stays readable after the asset is deleted
 //! GET /v1/assets/{id}/explain    what it waits for
-//! GET /v1/events                 live changes (SSE): Last-Event-ID or ?after=, &asset=
+//! GET /v1/events                 live changes (SSE): Last-Event-ID or ?after=, &asset= &tenant=
 //! GET /v1/view                   how the view stands
 //! POST /v1/view/rebuild          builds a new view beside this one
 //! GET /play/{playback}/{path}    playlists, objects, still pictures
@@ -15,7 +15,6 @@ pub mod assets;
 pub mod events;
 pub mod health;
 pub mod play;
-pub mod query;
 pub mod range;
 
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, post};
+use spool_kit::web::{Query, Refusal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -76,13 +76,15 @@ pub(crate) fn routes(reads: Arc<Reads>) -> Router {
         .with_state(reads)
 }
 
-async fn view(State(reads): State<Arc<Reads>>) -> Response {
-    axum::Json(reads.shared.state()).into_response()
+async fn view(State(reads): State<Arc<Reads>>, query: Query) -> Result<Response, Refusal> {
+    query.only(&[])?;
+    Ok(axum::Json(reads.shared.state()).into_response())
 }
 
-async fn rebuild(State(reads): State<Arc<Reads>>) -> Response {
+async fn rebuild(State(reads): State<Arc<Reads>>, query: Query) -> Result<Response, Refusal> {
+    query.only(&[])?;
     reads.shared.rebuild.notify_one();
-    (StatusCode::ACCEPTED, axum::Json(reads.shared.state())).into_response()
+    Ok((StatusCode::ACCEPTED, axum::Json(reads.shared.state())).into_response())
 }
 
 #[cfg(test)]

@@ -113,6 +113,31 @@ async fn what_is_refused_says_why() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_is_misspelt_or_given_twice_is_refused_by_name() {
+    let (_world, projector) = world().await;
+    let app = app(&projector);
+    let asset = format!("/v1/assets/{}", id(1));
+    for (verb, path, name, known) in [
+        ("GET", "/v1/assets?state=ready".to_owned(), "state", "status, limit, cursor, tenant, at_least"),
+        ("GET", "/v1/assets?status=ready&Limit=1".to_owned(), "Limit", "status, limit, cursor, tenant, at_least"),
+        ("GET", format!("{asset}?atleast=1"), "atleast", "tenant, at_least"),
+        ("GET", format!("{asset}/events?from=1"), "from", "after, limit, tenant, at_least"),
+        ("GET", format!("{asset}/explain?x"), "x", "tenant, at_least"),
+        ("GET", format!("/v1/events?id={}", id(1)), "id", "asset, after, tenant"),
+        ("GET", "/v1/view?x=1".to_owned(), "x", "none"),
+        ("POST", "/v1/view/rebuild?now=1".to_owned(), "now", "none"),
+    ] {
+        let what = format!("{verb} {path}");
+        let detail = format!(
+            "The value {name:?} of the address is not a parameter known here (known: {known}). Correct the address."
+        );
+        check_problem(&send(&app, verb, &path, &[]).await, 400, "query_invalid", &detail, &what);
+    }
+    let twice = "The value \"1, 2\" of limit is not given once. Correct the address.";
+    check_problem(&get(&app, "/v1/assets?limit=1&limit=2").await, 400, "query_invalid", twice, "twice");
+}
+
+#[tokio::test]
 async fn an_asset_is_shown_with_the_names_of_the_contract() {
     let (_world, projector) = world().await;
     let app = app(&projector);
