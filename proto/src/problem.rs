@@ -829,11 +829,11 @@ impl Code {
             ),
             Code::UploadTooSlow => row(
                 "upload_too_slow",
-                408,
+                503,
                 Config,
                 AtOnce,
                 "The request was too slow",
-                "No byte came for {limit}.",
+                "The request brought {size_bytes} bytes in {limit}, too few to keep its place; what came is stored.",
                 "Ask for the offset with HEAD and go on from there.",
             ),
             Code::ViewBehind => row(

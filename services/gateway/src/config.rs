@@ -20,6 +20,8 @@ pub struct Config {
     pub max_uploads: u64,
     /// Requests that may bring bytes at the same time in this process; each holds at most one piece in memory.
     pub max_transfers: u32,
+    /// Of these, how many one client may have at the same time, so that it can't keep all others out.
+    pub max_transfers_per_client: u32,
     /// Requests a second that one client may send in the long run; twice as many at once.
     pub requests_per_second: u32,
     /// Longest `Upload-Metadata` header.
@@ -28,6 +30,10 @@ pub struct Config {
     pub max_body: Bytes,
     /// A request that brings bytes may be silent for so long.
     pub idle_timeout: Span,
+    /// A request that brings fewer than `slow_bytes` while it is waited for it for so long is ended; what it brought is kept.
+    pub slow_window: Span,
+    /// Least bytes in a `slow_window`. Well below what the slowest mobile network brings.
+    pub slow_bytes: Bytes,
     /// An upload to which nothing comes for so long is abandoned.
     pub upload_expiry: Span,
     /// So long after its end an upload still answers how it ended, for a client that lost the answer.
@@ -54,10 +60,13 @@ impl Default for Config {
             max_upload: Bytes::gib(64),
             max_uploads: 1_000,
             max_transfers: 64,
+            max_transfers_per_client: 32,
             requests_per_second: 500,
             max_metadata: Bytes(8 << 10),
             max_body: Bytes(64 << 10),
             idle_timeout: Span::secs(30),
+            slow_window: Span::secs(60),
+            slow_bytes: Bytes(64 << 10),
             upload_expiry: Span::secs(24 * 3600),
             keep_ended: Span::secs(24 * 3600),
             sweep_every: Span::secs(15),

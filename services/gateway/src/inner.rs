@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use spool_kit::{Clock, Ids, Stop, Store};
 use spool_nats::Log;
 use spool_proto::id::UploadId;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::limits::Rate;
+use crate::limits::{Places, Rate};
 use crate::root::Roots;
 use crate::upload::Entries;
 
@@ -36,8 +35,8 @@ pub(crate) struct Inner {
     pub(crate) running: Running,
     /// Open uploads as last counted, with those begun here since.
     pub(crate) open_uploads: AtomicU64,
-    /// Requests that bring bytes.
-    pub(crate) transfers: Arc<Semaphore>,
+    /// Places for requests that bring bytes.
+    pub(crate) places: Places,
     /// Requests of each client.
     pub(crate) rate: Rate,
     /// Requests whose client may be gone, but whose bytes are being stored.

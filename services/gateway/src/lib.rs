@@ -31,7 +31,6 @@ use axum::Router;
 use futures_util::future::join_all;
 use spool_kit::{Clock, Ids, Stop, Store};
 use spool_nats::{Bucket, ConsumerError, ConsumerName, Durable, KvError, Log, StepError as FetchError, Wait};
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use inner::Inner;
@@ -112,7 +111,7 @@ impl Gateway {
         let advisories = deps.log.consumer(ConsumerName::IngestAdvisories).await?;
         let sweeper = deps.log.consumer(ConsumerName::Sweeper).await?;
         let inner = Inner {
-            transfers: Arc::new(Semaphore::new(config.max_transfers.max(1) as usize)),
+            places: limits::Places::new(config.max_transfers, config.max_transfers_per_client),
             rate: limits::Rate::new(config.requests_per_second),
             config,
             log: deps.log,

@@ -1,7 +1,7 @@
-//! How many requests one client may send: a bucket of tokens a client.
+//! How many requests one client may send (a bucket of tokens a client), and how many of them may bring bytes at a time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Clients that are remembered. Beyond that those with a full bucket are forgotten, then all.
@@ -54,6 +54,66 @@ impl Bucket {
     }
 }
 
+/// Places for requests that bring bytes. One client has a share of them, so that it can't keep all others out.
+pub(crate) struct Places {
+    all: u32,
+    of_one: u32,
+    held: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+/// No place is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// All of them are taken.
+    All(u32),
+    /// This client has its share.
+    Client(u32),
+}
+
+/// A place, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    client: String,
+    held: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Places {
+    /// `all` places, `of_one` of them for one client; at least one each.
+    pub(crate) fn new(all: u32, of_one: u32) -> Self {
+        Self { all: all.max(1), of_one: of_one.max(1), held: Arc::default() }
+    }
+
+    /// A place for `client`.
+    ///
+    /// # Errors
+    /// What is full.
+    pub(crate) fn take(&self, client: &str) -> Result<Place, Full> {
+        // Bounded by the places: who gives its last one back is forgotten.
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.get(client).is_some_and(|count| *count >= self.of_one) {
+            return Err(Full::Client(self.of_one));
+        }
+        if held.values().sum::<u32>() >= self.all {
+            return Err(Full::All(self.all));
+        }
+        *held.entry(client.to_owned()).or_default() += 1;
+        drop(held);
+        Ok(Place { client: client.to_owned(), held: Arc::clone(&self.held) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.client);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +127,18 @@ mod tests {
         let wait = rate.admit("a", at).expect_err("empty");
         assert!(wait <= Duration::from_millis(200), "{wait:?}");
         assert_eq!((0..20).filter(|_| rate.admit("a", at + Duration::from_secs(1)).is_ok()).count(), 5);
+    }
+
+    #[test]
+    fn one_client_leaves_places_for_others_and_gives_its_own_back() {
+        let places = Places::new(3, 2);
+        let (one, _two) = (places.take("a").expect("free"), places.take("a").expect("free"));
+        assert_eq!(places.take("a").map(drop), Err(Full::Client(2)));
+        let _three = places.take("b").expect("left for others");
+        assert_eq!(places.take("c").map(drop), Err(Full::All(3)));
+        drop(one);
+        let _four = places.take("c").expect("given back");
+        assert_eq!(places.held.lock().expect("not poisoned").values().sum::<u32>(), 3);
     }
 
     #[test]

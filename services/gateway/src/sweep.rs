@@ -105,7 +105,8 @@ pub(crate) async fn count_open(inner: &Inner) -> Result<(), Trouble> {
         let page = inner.entries.kv().entries(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.revision;
-        open += page.iter().filter(|found| matches!(&found.value, Record::Upload(entry) if is_open(entry))).count() as u64;
+        open +=
+            page.iter().filter(|found| matches!(&found.value, Record::Upload(entry) if is_open(entry))).count() as u64;
     }
     inner.open_uploads.store(open, Ordering::Relaxed);
     Ok(())

@@ -1,9 +1,11 @@
 //! The routes of the gateway. Reads of assets are the projector's; here is what changes something.
 
 mod assets;
+mod create;
 mod headers;
 mod metadata;
 mod parked;
+mod transfer;
 mod tus;
 
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, delete, get, post};
-use spool_kit::web::{Actor, Refusal};
+use spool_kit::web::{Actor, Query, Refusal};
 use spool_nats::trace;
 use spool_proto::{Code, Problem};
 use tracing::Instrument as _;
@@ -48,7 +50,7 @@ type Answer = Result<Response, Refusal>;
 /// The routes, to be merged with those of other roles and wrapped in `spool_kit::web::shell`.
 pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
     let uploads = Router::new()
-        .route("/v1/uploads", post(tus::create).options(tus::options))
+        .route("/v1/uploads", post(create::create).options(tus::options))
         .route(
             "/v1/uploads/{upload}",
             axum::routing::on(MethodFilter::HEAD, tus::head)
@@ -62,12 +64,21 @@ pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
         .route("/v1/assets", post(assets::take_in))
         .route("/v1/assets/{asset}", delete(assets::remove))
         .route("/v1/assets/{asset}/retry", post(assets::retry))
-        .route("/v1/parked", get(parked::list))
-        .route("/v1/parked/{id}/release", post(parked::release));
+        .route("/v1/parked/{id}/release", post(parked::release))
+        .route_layer(middleware::from_fn(no_parameters))
+        .route("/v1/parked", get(parked::list));
     uploads
         .merge(commands)
         .route_layer(middleware::from_fn_with_state(Arc::clone(inner), admit))
         .with_state(Arc::clone(inner))
+}
+
+/// A command says everything in its address, headers and body: what somebody wrote behind a `?` would be lost in silence.
+async fn no_parameters(query: Query, request: Request, next: Next) -> Response {
+    match query.only(&[]) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 /// Refuses a client that sends more requests than it may. What is admitted runs under a trace, the client's or a new one, which
@@ -110,7 +121,7 @@ const MAX_KEY: usize = 255;
 
 /// The `Idempotency-Key` of a request.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers::single(headers, "Idempotency-Key")? else { return Ok(None) };
     match value.to_str() {
         Ok(text) if !text.is_empty() && text.len() <= MAX_KEY => Ok(Some(text.to_owned())),
         Ok(_) | Err(_) => Err(headers::invalid(

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
-use spool_kit::web::Refusal;
+use spool_kit::web::{Query, Refusal};
 use spool_nats::{Parked, Released};
 use spool_proto::asset::Outcome;
 use spool_proto::slot::Item;
@@ -20,22 +20,13 @@ use crate::trouble::Trouble;
 const PAGE: usize = 100;
 
 /// `GET /v1/parked?after=&limit=`.
-pub(super) async fn list(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Answer {
-    let query = query.unwrap_or_default();
-    let number = |name: &str, default: u64| number(&query, name, default);
-    let (after, limit) = (number("after", 0)?, number("limit", PAGE as u64)?);
-    let limit = usize::try_from(limit).unwrap_or(PAGE).clamp(1, PAGE);
+pub(super) async fn list(State(inner): State<Arc<Inner>>, query: Query) -> Answer {
+    query.only(&["after", "limit"])?;
+    let (after, limit) = (query.get("after", "the id of a parked message")?.unwrap_or(0), query.limit(PAGE, PAGE)?);
     let parked = inner.log.list_parked(after, limit).await.map_err(Trouble::from)?;
     let next = if parked.len() == limit { parked.last().map(|parked| parked.sequence) } else { None };
     let parked: Vec<Value> = parked.iter().map(show).collect();
     Ok(Json(json!({ "parked": parked, "next": next })).into_response())
-}
-
-fn number(query: &str, name: &str, default: u64) -> Result<u64, Refusal> {
-    let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    let Some(text) = pair else { return Ok(default) };
-    let detail = format!("the query's {name} must be a number");
-    text.parse().map_err(|_| Problem::new(Code::BodyInvalid).with("detail", detail).into())
 }
 
 fn show(parked: &Parked) -> Value {

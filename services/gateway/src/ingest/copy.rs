@@ -17,12 +17,13 @@ use crate::trouble::Trouble;
 use crate::upload::WriteError;
 use crate::upload::end::{close, settle};
 use crate::upload::entry::{Entry, Phase};
+use crate::upload::pace::Limits;
 use crate::upload::receive::{self, Ended, ReceiveError};
 
 /// Bytes read from a file at once.
 const BLOCK: usize = 1 << 20;
-/// A file that gives nothing for so long is given up for this attempt.
-const FILE_IDLE: Duration = Duration::from_secs(60);
+/// A file that gives nothing for so long is given up for this attempt. It may be slow, though: nobody else waits for it.
+const PATIENCE: Limits = Limits { idle: Duration::from_secs(60), window: Duration::MAX, least: 0 };
 
 /// Copies the file from where the entry stands.
 pub(super) async fn copy(
@@ -53,7 +54,7 @@ pub(super) async fn copy(
     let body = Box::pin(read(opened.file, offset));
     let received = tokio::select! {
         () = delivery.lease.lost() => return Err(TakeInError::Superseded),
-        received = receive::receive(inner, upload, taken, body, FILE_IDLE, || delivery.lease.moved()) => received,
+        received = receive::receive(inner, upload, taken, body, PATIENCE, || delivery.lease.moved()) => received,
     };
     let (entry, ended) = received.map_err(|error| match error {
         ReceiveError::Superseded => TakeInError::Superseded,
@@ -61,7 +62,7 @@ pub(super) async fn copy(
     })?;
     match ended {
         Ended::Stopping => return Err(TakeInError::Stopping),
-        Ended::Silent => return Err(TakeInError::Stalled),
+        Ended::Slow(_) => return Err(TakeInError::Stalled),
         Ended::Whole | Ended::Overrun | Ended::Broken => {}
     }
     // A file that still grows, or was changed under way, is not the file whose digest this would be.

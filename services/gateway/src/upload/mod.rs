@@ -7,6 +7,7 @@ pub(crate) mod create;
 pub(crate) mod digest;
 pub(crate) mod end;
 pub(crate) mod entry;
+pub(crate) mod pace;
 pub(crate) mod receive;
 
 use spool_nats::{Kv, KvError, Versioned};

@@ -5,7 +5,6 @@
 //! a successor learns it at its next commit and has changed nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -15,21 +14,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::digest::Running;
 use super::entry::{Entry, MAX_FRAGMENTS};
+use super::pace::{Limits, Pace, Slow};
 use super::{TRIES, WriteError};
 use crate::inner::Inner;
 use crate::trouble::Trouble;
 
-/// How a body ended. In each case every byte that arrived is stored.
+/// How a body ended. In each case but an overrun every byte that arrived is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// At its end.
     Whole,
-    /// It brought more than the upload still takes; what fits is stored.
+    /// It brought more than the upload still takes. The last piece is not stored then: an upload must not become full with
+    /// the begin of something longer.
     Overrun,
     /// The connection broke.
     Broken,
-    /// Nothing came for the idle timeout.
-    Silent,
+    /// Nothing came for too long, or too little.
+    Slow(Slow),
     /// This process is about to stop.
     Stopping,
 }
@@ -96,32 +97,31 @@ pub(crate) async fn receive<E>(
     upload: &UploadId,
     entry: Versioned<Entry>,
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    idle: Duration,
+    limits: Limits,
     moved: impl Fn(),
 ) -> Result<(Versioned<Entry>, Ended), ReceiveError> {
     let (watch, _registered) = inner.running.enter(upload, entry.value.epoch);
     let digest = entry.value.running_digest().map_err(|error| Trouble::Broken(error.to_string()))?;
     let mut receiver = Receiver { inner, upload, entry, digest, buffer: BytesMut::new() };
+    let mut pace = Pace::new(limits);
     let ended = loop {
-        let mut bytes = match next(inner, &watch, &mut body, idle).await? {
+        let asked_at = inner.clock.monotonic();
+        let bytes = match next(inner, &watch, &mut body, &pace).await? {
             Ok(bytes) => bytes,
             Err(ended) => break ended,
         };
-        while !bytes.is_empty() && receiver.room() > 0 {
-            let part = bytes.split_to(bytes.len().min(usize::try_from(receiver.room()).unwrap_or(usize::MAX)));
-            receiver.take_in(&part);
-            if receiver.room() == 0 {
-                receiver.flush_piece().await?;
-                moved();
-            }
-        }
-        if !bytes.is_empty() {
+        let paced = pace.came(bytes.len() as u64, inner.clock.monotonic().saturating_sub(asked_at));
+        if bytes.len() as u64 > receiver.missing() {
             break Ended::Overrun;
         }
+        receiver.take_in(bytes, &moved).await?;
+        if let Err(slow) = paced {
+            break Ended::Slow(slow);
+        }
     };
-    if receiver.buffered() > 0 {
-        receiver.flush_rest().await?;
-        moved();
+    match ended {
+        Ended::Overrun => {}
+        Ended::Whole | Ended::Broken | Ended::Slow(_) | Ended::Stopping => receiver.flush(&moved).await?,
     }
     Ok((receiver.entry, ended))
 }
@@ -131,14 +131,14 @@ async fn next<E>(
     inner: &Inner,
     watch: &CancellationToken,
     body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
-    idle: Duration,
+    pace: &Pace,
 ) -> Result<Result<Bytes, Ended>, ReceiveError> {
     tokio::select! {
         biased;
         () = watch.cancelled() => Err(ReceiveError::Superseded),
         () = inner.stop.finishing() => Ok(Err(Ended::Stopping)),
-        item = tokio::time::timeout(idle, body.next()) => Ok(match item {
-            Err(_) => Err(Ended::Silent),
+        item = tokio::time::timeout(pace.idle(), body.next()) => Ok(match item {
+            Err(_) => Err(Ended::Slow(pace.silent())),
             Ok(None) => Err(Ended::Whole),
             Ok(Some(Err(_))) => Err(Ended::Broken),
             Ok(Some(Ok(bytes))) => Ok(bytes),
@@ -165,9 +165,38 @@ impl Receiver<'_> {
         self.entry.value.room() - self.buffered()
     }
 
-    fn take_in(&mut self, bytes: &[u8]) {
-        self.digest.update(bytes);
-        self.buffer.extend_from_slice(bytes);
+    /// Bytes that the upload still takes.
+    fn missing(&self) -> u64 {
+        self.entry.value.length - self.entry.value.offset - self.buffered()
+    }
+
+    /// Takes bytes, no more than are missing, and stores what is a full piece. The last piece waits for the body's end: only
+    /// then is it known that nothing comes behind it.
+    async fn take_in(&mut self, mut bytes: Bytes, moved: &impl Fn()) -> Result<(), ReceiveError> {
+        while !bytes.is_empty() {
+            let part = bytes.split_to(bytes.len().min(usize::try_from(self.room()).unwrap_or(usize::MAX)));
+            self.digest.update(&part);
+            self.buffer.extend_from_slice(&part);
+            if self.room() == 0 && self.missing() > 0 {
+                self.flush_piece().await?;
+                moved();
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what is left over: the last piece, or a fragment of the open one.
+    async fn flush(&mut self, moved: &impl Fn()) -> Result<(), ReceiveError> {
+        if self.buffered() == 0 {
+            return Ok(());
+        }
+        if self.room() == 0 {
+            self.flush_piece().await?;
+        } else {
+            self.flush_rest().await?;
+        }
+        moved();
+        Ok(())
     }
 
     /// The open piece is full: stores it with its fragments in front.

@@ -38,6 +38,7 @@ async fn check(app: &App, case: Case<'_>) -> Reply {
     if case.path.starts_with("/v1/uploads") && case.status != 405 && case.status != 404 {
         assert_eq!(reply.headers.get("tus-resumable").map(String::as_str), Some("1.0.0"), "{what}");
     }
+    assert_eq!(reply.headers.get("spool-code").map_or("", String::as_str), case.code, "{what}");
     if case.method == "HEAD" {
         assert_eq!(reply.body, "", "{what}");
         return reply;
@@ -116,6 +117,60 @@ async fn creating_an_upload() {
             "header_invalid",
             "say Upload-Length",
         ),
+        case(
+            "two lengths",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "5"), ("upload-length", "6")],
+            400,
+            "header_invalid",
+            "Upload-Length must be given once; got \"5 and 6\"",
+        ),
+        case(
+            "two versions",
+            "POST",
+            "/v1/uploads",
+            &[TUS, TUS, ("upload-length", "5")],
+            400,
+            "header_invalid",
+            "Tus-Resumable must be given once",
+        ),
+        case(
+            "two keys",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "5"), ("idempotency-key", "a"), ("idempotency-key", "a")],
+            400,
+            "header_invalid",
+            "Idempotency-Key must be given once",
+        ),
+        case(
+            "metadata in two headers",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "5"), ("upload-metadata", "a YQ=="), ("upload-metadata", "b YQ==")],
+            400,
+            "header_invalid",
+            "Upload-Metadata must be given once",
+        ),
+        case(
+            "a part of a file",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "5"), ("upload-concat", "partial")],
+            400,
+            "header_invalid",
+            "(creation,creation-with-upload,termination,expiration): send the file as one upload; got \"partial\"",
+        ),
+        case(
+            "a checksum",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "5"), ("upload-checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=")],
+            400,
+            "header_invalid",
+            "send sha256 in Upload-Metadata",
+        ),
         case("too large", "POST", "/v1/uploads", &length("1001"), 413, "upload_too_large", "1001 bytes; at most 1000"),
         case(
             "metadata too long",
@@ -162,10 +217,47 @@ async fn creating_an_upload() {
             "header_invalid",
             "Idempotency-Key",
         ),
+        Case {
+            body: "hello",
+            ..case(
+                "a body of no type",
+                "POST",
+                "/v1/uploads",
+                &length("5"),
+                415,
+                "content_type_unsupported",
+                "of type none, not application/offset+octet-stream",
+            )
+        },
+        Case {
+            body: "hello",
+            ..case(
+                "a body of another type",
+                "POST",
+                "/v1/uploads",
+                &[TUS, ("upload-length", "5"), ("content-type", "application/octet-stream")],
+                415,
+                "content_type_unsupported",
+                "of type application/octet-stream",
+            )
+        },
+        Case {
+            body: "hello!",
+            ..case(
+                "a body longer than announced",
+                "POST",
+                "/v1/uploads",
+                &[TUS, BYTES, ("upload-length", "5")],
+                413,
+                "upload_overrun",
+                "announced length 5",
+            )
+        },
         case("wrong method", "PUT", "/v1/uploads", &[TUS], 405, "method_not_allowed", "PUT is not possible here"),
     ] {
         check(&app, case).await;
     }
+    assert_eq!(app.log.last_sequence().await.unwrap(), 0, "nothing of all that was registered");
     let large =
         check(&app, case("too large", "POST", "/v1/uploads", &length("1001"), 413, "upload_too_large", "")).await;
     assert_eq!(large.headers["tus-max-size"], "1000");
@@ -201,6 +293,7 @@ async fn what_the_server_can_do_is_said_without_a_version() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a flat table is honestly long")]
 async fn sending_bytes() {
     let world = World::new().await;
     let app = world.app().await;
@@ -233,6 +326,42 @@ async fn sending_bytes() {
         ),
         patch("no offset", &location, &[TUS, BYTES], "x", 400, "header_invalid", "Upload-Offset must be given"),
         patch("bad offset", &location, &at("one"), "x", 400, "header_invalid", "Upload-Offset"),
+        patch(
+            "two offsets",
+            &location,
+            &[TUS, BYTES, ("upload-offset", "0"), ("upload-offset", "0")],
+            "x",
+            400,
+            "header_invalid",
+            "Upload-Offset must be given once",
+        ),
+        patch(
+            "two versions",
+            &location,
+            &[TUS, TUS, BYTES, ("upload-offset", "0")],
+            "x",
+            400,
+            "header_invalid",
+            "Tus-Resumable must be given once; got \"1.0.0 and 1.0.0\"",
+        ),
+        patch(
+            "two types",
+            &location,
+            &[TUS, BYTES, BYTES, ("upload-offset", "0")],
+            "x",
+            400,
+            "header_invalid",
+            "Content-Type must be given once",
+        ),
+        patch(
+            "a checksum",
+            &location,
+            &[TUS, BYTES, ("upload-offset", "0"), ("upload-checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=")],
+            "x",
+            400,
+            "header_invalid",
+            "Upload-Checksum is of no extension that is offered here (creation,",
+        ),
         patch("wrong offset", &location, &at("3"), "x", 409, "offset_conflict", "stands at 0, not at 3"),
         patch(
             "another length",
@@ -264,7 +393,7 @@ async fn sending_bytes() {
             "Use one of: HEAD, PATCH, DELETE, OPTIONS",
         ),
         case("get", "GET", &location, &[TUS], 405, "method_not_allowed", "GET is not possible here"),
-        case("head unknown", "HEAD", unknown, &[TUS], 404, "", ""),
+        case("head unknown", "HEAD", unknown, &[TUS], 404, "upload_not_found", ""),
         case("delete unknown", "DELETE", unknown, &[TUS], 404, "upload_not_found", ""),
     ] {
         let reply = check(&app, case).await;
@@ -283,13 +412,41 @@ async fn sending_bytes() {
     let overridden = Case { body: "45", ..case("override", "POST", &location, &override_patch, 204, "", "") };
     assert_eq!(check(&app, overridden).await.offset(), 6);
 
-    // A body without a length that brings too much: what fits is stored, what does not is named.
-    let overrun = app.patch(&location, 6, axum::body::Body::from_stream(chunks(&["67", "89", "ab"]))).await;
-    assert_eq!((overrun.status, overrun.code()), (413, "upload_overrun".to_owned()));
-    assert_eq!(app.head(&location).await.offset(), 10);
+    // A body without a length that brings too much: the upload must not become full with the begin of something longer.
+    for parts in [&["67", "89", "ab"][..], &["6789a"], &["6789", "a"]] {
+        let overrun = app.patch(&location, 6, axum::body::Body::from_stream(chunks(parts))).await;
+        assert_eq!((overrun.status, overrun.code()), (413, "upload_overrun".to_owned()));
+        assert_eq!(app.head(&location).await.offset(), 6, "{parts:?}");
+    }
+    assert_eq!(app.patch(&location, 6, axum::body::Body::from_stream(chunks(&["67", "89"]))).await.offset(), 10);
     let over =
         check(&app, case("delete a finished one", "DELETE", &location, &[TUS], 404, "upload_not_found", "")).await;
     assert!(over.body.contains("upload"), "{over:?}");
+}
+
+#[tokio::test]
+async fn how_an_upload_ended_is_told_also_where_there_is_no_body() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let (expired, cancelled) = (app.create(10, "").await.location(), app.create(10, "").await.location());
+    check(&app, case("delete", "DELETE", &cancelled, &[TUS], 204, "", "")).await;
+    world.clock.advance(std::time::Duration::from_secs(25 * 3600));
+    for (what, location, code, says) in [
+        ("expired", &expired, "upload_expired", "Nothing arrived for 1d. Start a new upload."),
+        ("cancelled", &cancelled, "upload_cancelled", "cancelled by the client"),
+    ] {
+        let head = check(&app, case(what, "HEAD", location, &[TUS], 410, code, "")).await;
+        assert_eq!(head.headers.get("upload-offset"), None, "{head:?}");
+        let patch = [TUS, BYTES, ("upload-offset", "0")];
+        check(&app, case(what, "PATCH", location, &patch, 410, code, says)).await;
+        check(&app, case(what, "DELETE", location, &[TUS], 410, code, says)).await;
+    }
+    app.settle().await;
+    world.clock.advance(std::time::Duration::from_secs(25 * 3600));
+    app.settle().await;
+    for location in [&expired, &cancelled] {
+        check(&app, case("forgotten", "HEAD", location, &[TUS], 404, "upload_not_found", "")).await;
+    }
 }
 
 fn chunks(parts: &[&'static str]) -> impl futures_util::Stream<Item = Result<&'static str, std::io::Error>> + use<> {
@@ -347,7 +504,22 @@ async fn commands_on_assets_and_parked_messages() {
         case("retry by get", "GET", &format!("/v1/assets/{unknown}/retry"), &[], 405, "method_not_allowed", "POST"),
         case("parked", "GET", "/v1/parked", &[], 200, "", ""),
         case("parked page", "GET", "/v1/parked?after=5&limit=10", &[], 200, "", ""),
-        case("parked bad page", "GET", "/v1/parked?after=x", &[], 400, "body_invalid", "after must be a number"),
+        case("parked bad page", "GET", "/v1/parked?after=x", &[], 400, "query_invalid", "\"x\" of after is not the id"),
+        case("parked too many", "GET", "/v1/parked?limit=101", &[], 400, "query_invalid", "a number from 1 to 100"),
+        case("parked misspelt", "GET", "/v1/parked?afer=5", &[], 400, "query_invalid", "(known: after, limit)"),
+        case("parked twice", "GET", "/v1/parked?after=5&after=6", &[], 400, "query_invalid", "not given once"),
+        case(
+            "take in by query",
+            "POST",
+            "/v1/assets?profile=x",
+            &[],
+            400,
+            "query_invalid",
+            "\"profile\" of the address",
+        ),
+        case("delete by query", "DELETE", "/v1/assets/x?now=1", &[], 400, "query_invalid", "(known: none)"),
+        case("retry by query", "POST", "/v1/assets/x/retry?of=1", &[], 400, "query_invalid", "(known: none)"),
+        case("release by query", "POST", "/v1/parked/7/release?x", &[], 400, "query_invalid", "(known: none)"),
         case("release unknown", "POST", "/v1/parked/7/release", &[], 404, "parked_not_found", "no parked message 7"),
         case("release no id", "POST", "/v1/parked/x/release", &[], 404, "parked_not_found", "no parked message x"),
         case("nowhere", "GET", "/v1/nowhere", &[], 404, "route_not_found", "nothing at /v1/nowhere"),
@@ -386,19 +558,40 @@ async fn limits_answer_with_what_is_reached_and_when_to_come_back() {
     assert_eq!(check(&slow, limited).await.headers["retry-after"], "1");
     world.clock.advance(std::time::Duration::from_secs(1));
     check(&slow, parked()).await;
+}
 
-    let busy = world.app_with(Config { max_transfers: 1, ..world.config() }).await;
+#[tokio::test]
+async fn places_for_bytes_are_counted_and_one_client_has_a_share_of_them() {
+    let world = World::new().await;
+    for (config, words) in [
+        (Config { max_transfers: 1, ..world.config() }, "already 1 running transfers; at most 1"),
+        (Config { max_transfers_per_client: 1, ..world.config() }, "already 1 running transfers of this client"),
+    ] {
+        one_place(&world, config, words).await;
+    }
+}
+
+/// While a request that brings bytes is under way, a second one of the same client is told to come back.
+async fn one_place(world: &World, config: Config, words: &str) {
+    let busy = world.app_with(config).await;
     let (held, other) = (busy.create(10, "").await, busy.create(10, "").await);
     let (sender, body) = crate::common::channel();
     let second = async {
         sender.send(Ok("0".into())).await.unwrap();
         eventually("the first one reads", async || sender.capacity() == 1).await;
         let reply = busy.patch(&other.location(), 0, "").await;
+        let registered = busy.log.last_sequence().await.unwrap();
+        let create = [TUS, BYTES, ("upload-length", "5")];
+        let created =
+            Case { body: "hello", ..case("create", "POST", "/v1/uploads", &create, 429, "limit_reached", words) };
+        check(&busy, created).await;
+        assert_eq!(busy.log.last_sequence().await.unwrap(), registered, "nothing was registered");
         drop(sender);
         reply
     };
     let held = held.location();
     let (first, second) = tokio::join!(busy.patch(&held, 0, body), second);
     assert_eq!((first.status, second.code()), (204, "limit_reached".to_owned()), "{first:?} {second:?}");
-    assert!(second.body.contains("running transfers"), "{second:?}");
+    assert!(second.body.contains(words), "{second:?}");
+    assert_eq!(busy.patch(&other.location(), 0, "0123456789").await.status, 204, "the place is free again");
 }

@@ -217,8 +217,70 @@ async fn a_silent_request_is_ended_and_keeps_what_it_brought() {
     let location = created.location();
     let (reply, fed) = tokio::join!(app.patch(&location, 0, body), feed);
     fed.unwrap();
-    assert_eq!((reply.status, reply.code()), (408, "upload_too_slow".to_owned()), "{reply:?}");
+    assert_eq!((reply.status, reply.code()), (503, "upload_too_slow".to_owned()), "{reply:?}");
     assert_eq!(app.head(&created.location()).await.offset(), 10 * KIB as u64);
+}
+
+#[tokio::test]
+async fn a_request_that_trickles_loses_its_place_and_nothing_else() {
+    let world = World::new().await;
+    let app = world.app_with(Config { max_transfers: 1, ..world.config() }).await;
+    let (created, other) = (app.create(100, "").await, app.create(10, "").await);
+    let (sender, body) = channel();
+    let trickle = async {
+        // A byte every 25 s is never silent for long; after three of them the minute is over.
+        for _ in 0..4 {
+            sender.send(Ok(pattern(1))).await.unwrap();
+            eventually("the byte is taken from the socket", async || sender.capacity() == 1).await;
+            world.clock.advance(Duration::from_secs(25));
+        }
+    };
+    let location = created.location();
+    let (reply, ()) = tokio::join!(app.patch(&location, 0, body), trickle);
+    assert_eq!((reply.status, reply.code()), (503, "upload_too_slow".to_owned()), "{reply:?}");
+    assert!(reply.body.contains("The request brought 4 bytes in 75s, too few to keep its place"), "{reply:?}");
+    assert_eq!(app.head(&location).await.offset(), 4, "what it brought is stored");
+    assert_eq!(app.patch(&other.location(), 0, pattern(10)).await.status, 204, "its place is free");
+}
+
+#[tokio::test]
+async fn a_creation_whose_bytes_break_off_says_where_the_upload_stands() {
+    let world = World::new().await;
+    let app = world.app_with(Config { idle_timeout: Span::millis(300), ..world.config() }).await;
+    let headers = [crate::common::TUS, crate::common::BYTES, ("upload-length", "102400")];
+    let create = async |body| app.send("POST", "/v1/uploads", &headers, body).await;
+
+    let (sender, body) = channel();
+    let (silent, sent) = tokio::join!(create(body), sender.send(Ok(pattern(70 * KIB))));
+    sent.unwrap();
+    assert_eq!((silent.status, silent.offset()), (201, 70 * KIB as u64), "{silent:?}");
+    assert_eq!(app.head(&silent.location()).await.offset(), 70 * KIB as u64);
+
+    // What can't be meant is refused, and says which upload it was.
+    let (sender, body) = channel();
+    let feed = async {
+        sender.send(Ok(pattern(70 * KIB))).await.unwrap();
+        sender.send(Ok(pattern(70 * KIB))).await.unwrap();
+        drop(sender);
+    };
+    let (overrun, ()) = tokio::join!(create(body), feed);
+    assert_eq!((overrun.status, overrun.code()), (413, "upload_overrun".to_owned()), "{overrun:?}");
+    assert_eq!(app.head(&overrun.location()).await.offset(), 64 * KIB as u64, "the last piece is not stored");
+    assert_eq!(app.state(&overrun.asset()).await.status(), Status::Uploading);
+    assert_ne!(overrun.asset(), silent.asset());
+}
+
+#[tokio::test]
+async fn a_creation_with_bytes_that_are_not_the_announced_ones_names_the_asset_that_was_abandoned() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let metadata = format!("sha256 {}", base64("aa".repeat(32).as_bytes()));
+    let headers =
+        [crate::common::TUS, crate::common::BYTES, ("upload-length", "10"), ("upload-metadata", metadata.as_str())];
+    let reply = app.send("POST", "/v1/uploads", &headers, pattern(10)).await;
+    assert_eq!((reply.status, reply.code()), (422, "upload_digest_mismatch".to_owned()), "{reply:?}");
+    assert_eq!(app.state(&reply.asset()).await.status(), Status::Abandoned);
+    assert_eq!(app.head(&reply.location()).await.headers["spool-code"], "upload_digest_mismatch");
 }
 
 #[tokio::test]
