@@ -29,6 +29,7 @@ async fn an_unknown_address_is_a_problem_with_cors() {
     assert_eq!(headers["access-control-allow-origin"], "*");
     let body: serde_json::Value = serde_json::from_str(&body).expect("json");
     assert_eq!(body["code"], "route_not_found");
+    assert_eq!(body["type"], "urn:spool:problem:route_not_found");
     assert_eq!(body["detail"], "There is nothing at /nowhere. See the README for the routes.");
     assert_eq!(body["retryable"], false);
 }

@@ -124,6 +124,8 @@ async fn with_token(tokens: Tokens, mut request: Request, next: Next) -> Respons
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::MethodFilter;
+
     use super::*;
 
     fn check(method: Method, path: &str, authorization: Option<&str>, passes: bool) {
@@ -133,6 +135,63 @@ mod tests {
             headers.insert(header::AUTHORIZATION, value.parse().expect("a header"));
         }
         assert_eq!(tokens.pass(&method, path, &headers) != Pass::No, passes, "{method} {path} {authorization:?}");
+    }
+
+    /// Rows of the table of routes in `proto/README.md`, as cells.
+    fn told() -> Vec<Vec<String>> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/README.md");
+        let readme = std::fs::read_to_string(path).expect("proto/README.md");
+        let table = readme.lines().skip_while(|line| !line.starts_with("| method | path | role |")).skip(2);
+        let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        table.take_while(|line| line.starts_with('|')).map(cells).collect()
+    }
+
+    /// What stands between backticks.
+    fn quoted(cell: &str) -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_route_stands_in_the_contract_with_its_role_and_nothing_else_does() {
+        let verbs = [
+            (MethodFilter::OPTIONS, "OPTIONS"),
+            (MethodFilter::HEAD, "HEAD"),
+            (MethodFilter::GET, "GET"),
+            (MethodFilter::POST, "POST"),
+            (MethodFilter::PATCH, "PATCH"),
+            (MethodFilter::DELETE, "DELETE"),
+        ];
+        let mut served = std::collections::BTreeSet::new();
+        for (role, routes) in [(Role::Gateway, spool_gateway::ROUTES), (Role::Projector, spool_projector::ROUTES)] {
+            for (methods, path) in routes {
+                let of_it = verbs.iter().filter(|(method, _)| methods.or(*method) == *methods);
+                served.extend(of_it.map(|(_, verb)| format!("{verb} {path} {role}")));
+            }
+        }
+        served.extend(["GET /livez every".to_owned(), "GET /readyz every".to_owned()]);
+        let mut said = std::collections::BTreeSet::new();
+        for row in told() {
+            assert_eq!(row.len(), 6, "{row:?}");
+            for path in quoted(&row[1]) {
+                said.insert(format!("{} {path} {}", quoted(&row[0])[0], row[2]));
+            }
+        }
+        assert_eq!(said, served);
+    }
+
+    #[test]
+    fn every_code_of_the_contract_is_told_with_its_status() {
+        for row in told() {
+            let mut status = 0;
+            for word in row[5].split([' ', ',', ';']) {
+                status = word.parse().unwrap_or(status);
+                let name = word.trim_matches('`');
+                if name.len() + 2 == word.len() && name.contains('_') {
+                    let code: Code = name.parse().unwrap_or_else(|_| panic!("there is no code {name}: {row:?}"));
+                    assert_eq!(code.status(), status, "{name}: {row:?}");
+                }
+            }
+        }
     }
 
     #[test]
