@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use spool_proto::asset::{Generation, UploadEnd};
 use spool_proto::deadline::deadline;
-use spool_proto::event::JobGivenUp;
+use spool_proto::event::{Door, JobGivenUp};
 use spool_proto::job::{self, Job};
 use spool_proto::lease::LeaseNote;
 use spool_proto::{Asset, Item, Status, Timestamp};
@@ -120,9 +120,18 @@ fn rounds(asset: &Asset, item: &Item) -> u32 {
     }
 }
 
+/// Does a gateway fetch its bytes, instead of a client sending them?
+fn is_copied(asset: &Asset) -> bool {
+    asset.registered.as_ref().is_some_and(|registered| match registered.it.door {
+        Door::Path | Door::Ingest => true,
+        Door::Upload => false,
+    })
+}
+
 /// Who must act next; nothing when nobody must.
 fn waits_for(asset: &Asset) -> Option<&'static str> {
     match asset.status() {
+        Status::Uploading if is_copied(asset) => Some("gateway"),
         Status::Uploading => Some("client"),
         Status::Checking => Some("transcoder"),
         Status::Encoding | Status::Playable => match asset.generation() {
@@ -145,6 +154,9 @@ fn sentence(asset: &Asset, work: &[Value]) -> String {
         n => format!("{n} workers are on it"),
     };
     match asset.status() {
+        Status::Uploading if is_copied(asset) => {
+            "The file is being copied in, or waits for its turn; nobody has to do anything.".to_owned()
+        }
         Status::Uploading => "Bytes are coming in; the client must send the rest.".to_owned(),
         Status::Checking => format!("The source is stored ({}) and is being inspected; {workers}.", size(asset)),
         Status::Encoding | Status::Playable => match (asset.generation(), waits_for(asset)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spool_proto::event::{
-    AssetDeleted, AssetRegistered, Described, EncodeFailed, JobGivenUp, Opened, Published, RenditionsCompleted,
+    AssetDeleted, AssetRegistered, Described, Door, EncodeFailed, JobGivenUp, Opened, Published, RenditionsCompleted,
     SourceRejected, TextErased, UploadAbandoned,
 };
 use spool_proto::id::{AttemptId, PlaybackId, TextToken};
@@ -22,6 +22,14 @@ pub(crate) fn asset(n: u128) -> Given {
     given.asset = AssetId::from_bits(n);
     let playback = PlaybackId::from_bits(100 + n);
     given.then(Slot::UploadRegistered, AssetRegistered { playback, ..values::registered() })
+}
+
+/// An asset whose file is taken in by path.
+pub(crate) fn taken_in(n: u128) -> Given {
+    let mut given = Given::new();
+    given.asset = AssetId::from_bits(n);
+    let playback = PlaybackId::from_bits(100 + n);
+    given.then(Slot::UploadRegistered, AssetRegistered { playback, door: Door::Path, ..values::registered() })
 }
 
 pub(crate) fn playback(n: u128) -> PlaybackId {

@@ -327,6 +327,16 @@ async fn explain_says_who_works_and_until_when() {
 }
 
 #[tokio::test]
+async fn explain_of_a_file_that_is_copied_in_sends_nobody_for_bytes() {
+    let (world, mut projector) = world().await;
+    world.append(&sample::stream([sample::taken_in(51)])).await;
+    settle(&mut projector).await;
+    let answer = get(&app(&projector), &format!("/v1/assets/{}/explain", id(51))).await.json();
+    assert_eq!(answer["waits_for"], "gateway");
+    assert_eq!(answer["sentence"], "The file is being copied in, or waits for its turn; nobody has to do anything.");
+}
+
+#[tokio::test]
 async fn a_read_waits_for_its_sequence_and_not_for_ever() {
     let (world, mut projector) = world().await;
     let position = projector.handle().position();
