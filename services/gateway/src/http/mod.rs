@@ -59,6 +59,8 @@ pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
                 .post(tus::overridden)
                 .options(tus::options),
         )
+        .route_layer(middleware::from_fn_with_state(Arc::clone(inner), admit))
+        // Outermost: every answer of tus states its version, also one to a client that sends too much.
         .route_layer(middleware::from_fn_with_state(Arc::clone(inner), tus::version));
     let commands = Router::new()
         .route("/v1/assets", post(assets::take_in))
@@ -66,11 +68,9 @@ pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
         .route("/v1/assets/{asset}/retry", post(assets::retry))
         .route("/v1/parked/{id}/release", post(parked::release))
         .route_layer(middleware::from_fn(no_parameters))
-        .route("/v1/parked", get(parked::list));
-    uploads
-        .merge(commands)
-        .route_layer(middleware::from_fn_with_state(Arc::clone(inner), admit))
-        .with_state(Arc::clone(inner))
+        .route("/v1/parked", get(parked::list))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(inner), admit));
+    uploads.merge(commands).with_state(Arc::clone(inner))
 }
 
 /// A command says everything in its address, headers and body: what somebody wrote behind a `?` would be lost in silence.

@@ -59,6 +59,7 @@ async fn creating_an_upload() {
     let world = World::new().await;
     let app = world.app_with(Config { max_upload: Size(1000), max_metadata: Size(64), ..world.config() }).await;
     let long = "a ".to_owned() + &"QUFB".repeat(20);
+    let key = "k".repeat(256);
     let length = |value| [TUS, ("upload-length", value)];
     let meta = |value| [TUS, ("upload-length", "5"), ("upload-metadata", value)];
     for case in [
@@ -134,6 +135,24 @@ async fn creating_an_upload() {
             400,
             "header_invalid",
             "Tus-Resumable must be given once",
+        ),
+        case(
+            "long key",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "5"), ("idempotency-key", &key)],
+            400,
+            "header_invalid",
+            "Idempotency-Key must be 1 to 255 characters of ASCII",
+        ),
+        case(
+            "digest that is none",
+            "POST",
+            "/v1/uploads",
+            &meta("sha256 YWJj"),
+            400,
+            "header_invalid",
+            "must hold 64 hexadecimal digits under sha256",
         ),
         case(
             "two keys",
@@ -392,6 +411,24 @@ async fn sending_bytes() {
             "method_not_allowed",
             "Use one of: HEAD, PATCH, DELETE, OPTIONS",
         ),
+        case(
+            "two overrides",
+            "POST",
+            &location,
+            &[TUS, ("x-http-method-override", "HEAD"), ("x-http-method-override", "DELETE")],
+            400,
+            "header_invalid",
+            "X-HTTP-Method-Override must be given once; got \"HEAD and DELETE\"",
+        ),
+        patch(
+            "an offset beyond every file",
+            &location,
+            &at("18446744073709551615"),
+            "x",
+            400,
+            "header_invalid",
+            "Upload-Offset must be a whole number of bytes",
+        ),
         case("get", "GET", &location, &[TUS], 405, "method_not_allowed", "GET is not possible here"),
         case("head unknown", "HEAD", unknown, &[TUS], 404, "upload_not_found", ""),
         case("delete unknown", "DELETE", unknown, &[TUS], 404, "upload_not_found", ""),
@@ -484,6 +521,31 @@ async fn taking_a_file_in() {
         post("too large", r#"{"input":{"path":"large.mp4"}}"#, 413, "upload_too_large", "1001 bytes; at most 1000"),
         post("unknown profile", r#"{"input":{"path":"a.mp4"},"profile":"gold"}"#, 400, "profile_unknown", "gold"),
         post("no digest", r#"{"input":{"path":"a.mp4"},"sha256":"abc"}"#, 400, "body_invalid", "64 hexadecimal digits"),
+        post("no path", r#"{"input":{"path":""}}"#, 403, "path_not_allowed", ""),
+        post(
+            "two inputs",
+            r#"{"input":{"path":"a.mp4"},"input":{"path":"b"}}"#,
+            400,
+            "body_invalid",
+            "duplicate field",
+        ),
+        post(
+            "an empty label",
+            r#"{"input":{"path":"a.mp4"},"text":{"labels":{"":"x"}}}"#,
+            400,
+            "body_invalid",
+            "labels of 1",
+        ),
+        Case {
+            headers: vec![("idempotency-key", "a"), ("idempotency-key", "b")],
+            ..post(
+                "two keys",
+                r#"{"input":{"path":"a.mp4"}}"#,
+                400,
+                "header_invalid",
+                "Idempotency-Key must be given once",
+            )
+        },
         post("good", r#"{"input":{"path":"a.mp4"}}"#, 202, "", ""),
     ] {
         check(&app, case).await;
@@ -556,6 +618,8 @@ async fn limits_answer_with_what_is_reached_and_when_to_come_back() {
     check(&slow, parked()).await;
     let limited = Case { status: 429, code: "rate_limited", says: "More than 1 a second requests", ..parked() };
     assert_eq!(check(&slow, limited).await.headers["retry-after"], "1");
+    let create = [TUS, ("upload-length", "10")];
+    check(&slow, case("many", "POST", "/v1/uploads", &create, 429, "rate_limited", "More than 1 a second")).await;
     world.clock.advance(std::time::Duration::from_secs(1));
     check(&slow, parked()).await;
 }

@@ -271,6 +271,26 @@ async fn a_creation_whose_bytes_break_off_says_where_the_upload_stands() {
 }
 
 #[tokio::test]
+async fn a_creation_whose_bytes_can_not_be_stored_says_where_to_send_them() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let objects = world.dir.path().join("objects");
+    // No directory any more, so nothing can be put there.
+    std::fs::remove_dir_all(&objects).unwrap();
+    std::fs::write(&objects, "").unwrap();
+    let headers = [crate::common::TUS, crate::common::BYTES, ("upload-length", "10")];
+    let created = app.send("POST", "/v1/uploads", &headers, pattern(10)).await;
+    assert_eq!((created.status, created.offset()), (201, 0), "{created:?}");
+    let refused = app.patch(&created.location(), 0, pattern(10)).await;
+    assert_eq!((refused.status, refused.code()), (503, "store_unavailable".to_owned()), "{refused:?}");
+
+    std::fs::remove_file(&objects).unwrap();
+    std::fs::create_dir(&objects).unwrap();
+    assert_eq!(app.patch(&created.location(), 0, pattern(10)).await.status, 204);
+    assert_eq!(app.source(&created.asset()).await, pattern(10));
+}
+
+#[tokio::test]
 async fn a_creation_with_bytes_that_are_not_the_announced_ones_names_the_asset_that_was_abandoned() {
     let world = World::new().await;
     let app = world.app().await;
