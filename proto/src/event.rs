@@ -148,6 +148,9 @@ pub struct VideoStored {
     pub receipts: Vec<Receipt>,
     /// Wall time of making it, in milliseconds.
     pub encode_ms: u64,
+    /// Time in milliseconds in which the source had no picture though it should have had one: damage inside the file.
+    #[serde(default, skip_serializing_if = "crate::media::is_zero")]
+    pub missing_ms: u64,
 }
 
 /// One chunk of a sound track is stored.
@@ -157,6 +160,9 @@ pub struct AudioStored {
     pub receipt: Receipt,
     /// Wall time of making it, in milliseconds.
     pub encode_ms: u64,
+    /// Time in milliseconds in which the source had no sound between two sounds.
+    #[serde(default, skip_serializing_if = "crate::media::is_zero")]
+    pub missing_ms: u64,
 }
 
 /// A still picture is stored.

@@ -173,6 +173,9 @@ pub struct VideoFacts {
     pub first_ns: u64,
     /// Stream time at which the last frame ends.
     pub end_ns: u64,
+    /// Longest time for which the source shows one frame on purpose; 0 where nobody measured it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub longest_gap_ns: u64,
 }
 
 /// The chosen sound of a source.
@@ -221,6 +224,25 @@ pub struct SourceFacts {
     pub has_device: bool,
     /// For each segment of the grid, the greatest distance in milliseconds from a frame back to its keyframe, where known.
     pub keyframe_gaps_ms: Vec<u32>,
+    /// Length in milliseconds that the source states for itself, where far less is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised_ms: Option<u64>,
+    /// Spans of bytes that no reader can make anything of and that every reader leaves out, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<Span>,
+}
+
+/// A span of a source's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SourceFacts {

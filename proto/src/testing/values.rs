@@ -124,6 +124,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         colorimetry: "bt709".to_owned(),
         first_ns: 0,
         end_ns,
+        longest_gap_ns: 40 * NS_PER_MS,
     };
     let audio = AudioFacts {
         stream: 0,
@@ -147,6 +148,8 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         has_location: false,
         has_device: false,
         keyframe_gaps_ms: vec![2_000; ms.div_ceil(4_000) as usize],
+        promised_ms: None,
+        damage: vec![],
     }
 }
 
@@ -185,7 +188,7 @@ pub fn video_stored(plan: &Plan, generation: u32, chunk: u32) -> VideoStored {
         let bytes_a_second = rung.max_bps / 16;
         receipt(plan, generation, chunk, &rung.id, timescale, bytes_a_second, "avc1.64001f")
     });
-    VideoStored { receipts: receipts.collect(), encode_ms: encode_ms(plan, chunk) }
+    VideoStored { receipts: receipts.collect(), encode_ms: encode_ms(plan, chunk), missing_ms: 0 }
 }
 
 /// What encoding `chunk` of the sound of `plan` left.
@@ -195,7 +198,7 @@ pub fn video_stored(plan: &Plan, generation: u32, chunk: u32) -> VideoStored {
 pub fn audio_stored(plan: &Plan, generation: u32, chunk: u32) -> AudioStored {
     let Some(audio) = &plan.audio else { panic!("the plan has no sound") };
     let receipt = receipt(plan, generation, chunk, &audio.id, audio.sample_rate, audio.bps / 8, "mp4a.40.2");
-    AudioStored { receipt, encode_ms: encode_ms(plan, chunk) }
+    AudioStored { receipt, encode_ms: encode_ms(plan, chunk), missing_ms: 0 }
 }
 
 /// What making a still left.

@@ -22,8 +22,8 @@ message! {
     SourceRejected as SourceRejected { problem }
     CheckFailed as CheckFailed { problem, attempts }
     EncodePlanned as EncodePlanned { plan }
-    VideoStored as VideoStored { receipts, encode_ms }
-    AudioStored as AudioStored { receipt, encode_ms }
+    VideoStored as VideoStored { receipts, encode_ms, missing_ms }
+    AudioStored as AudioStored { receipt, encode_ms, missing_ms }
     StillStored as StillStored { receipt }
     RenditionsCompleted as RenditionsCompleted { objects, bytes }
     EncodeFailed as EncodeFailed { problem, attempts }

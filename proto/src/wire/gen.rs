@@ -66,6 +66,8 @@ pub struct VideoFacts {
     pub first_ns: u64,
     #[prost(uint64, tag = "17")]
     pub end_ns: u64,
+    #[prost(uint64, tag = "18")]
+    pub longest_gap_ns: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AudioFacts {
@@ -84,7 +86,7 @@ pub struct AudioFacts {
     #[prost(uint64, tag = "7")]
     pub end_ns: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SourceFacts {
     #[prost(enumeration = "Container", tag = "1")]
     pub container: i32,
@@ -110,6 +112,17 @@ pub struct SourceFacts {
     pub has_device: bool,
     #[prost(uint32, repeated, tag = "12")]
     pub keyframe_gaps_ms: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, optional, tag = "13")]
+    pub promised_ms: ::core::option::Option<u64>,
+    #[prost(message, repeated, tag = "14")]
+    pub damage: ::prost::alloc::vec::Vec<Span>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Span {
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    #[prost(uint64, tag = "2")]
+    pub length: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rung {
@@ -555,7 +568,7 @@ pub struct JobGivenUp {
     #[prost(uint32, tag = "2")]
     pub attempts: u32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SourceAccepted {
     #[prost(message, optional, tag = "1")]
     pub facts: ::core::option::Option<SourceFacts>,
@@ -583,6 +596,8 @@ pub struct VideoStored {
     pub receipts: ::prost::alloc::vec::Vec<Receipt>,
     #[prost(uint64, tag = "2")]
     pub encode_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub missing_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AudioStored {
@@ -590,6 +605,8 @@ pub struct AudioStored {
     pub receipt: ::core::option::Option<Receipt>,
     #[prost(uint64, tag = "2")]
     pub encode_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub missing_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StillStored {

@@ -4,7 +4,7 @@ use super::pb;
 use super::value::{Bad, Place, Wire, choice, message};
 use crate::media::{
     AudioFacts, AudioPlan, Container, Cut, DynamicRange, InitSection, Orientation, Part, Plan, Receipt, Run, Rung,
-    Segment, SourceFacts, SourceRef, StillPlan, StillReceipt, TakenOver, VideoFacts, VideoPlan,
+    Segment, SourceFacts, SourceRef, Span, StillPlan, StillReceipt, TakenOver, VideoFacts, VideoPlan,
 };
 
 choice! {
@@ -16,15 +16,16 @@ choice! {
 
 message! {
     Run as Run { first, last, epoch }
+    Span as Span { offset, length }
     SourceRef as SourceRef { upload, piece_bytes, size_bytes, sha256, runs }
     VideoFacts as VideoFacts {
         stream, codec, width, height, pixel_aspect, orientation, display_width, display_height, frame_rate, variable_rate,
-        frames, interlaced, bit_depth, dynamic_range, colorimetry, first_ns, end_ns
+        frames, interlaced, bit_depth, dynamic_range, colorimetry, first_ns, end_ns, longest_gap_ns
     }
     AudioFacts as AudioFacts { stream, codec, sample_rate, channels, language, first_ns, end_ns }
     SourceFacts as SourceFacts {
         container, cut, zero_ns, end_ns, video, audio, video_streams, audio_streams, subtitle_streams, has_location,
-        has_device, keyframe_gaps_ms
+        has_device, keyframe_gaps_ms, promised_ms, damage
     }
     Rung as Rung { id, width, height, crf, max_bps, buffer_ms, threads }
     VideoPlan as VideoPlan { timescale, frame_rate, keep_every, keyframe_ns }

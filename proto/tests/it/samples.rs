@@ -11,7 +11,7 @@ use spool_proto::id::{AssetId, AttemptId, PlaybackId, Sha256, TenantId, TextToke
 use spool_proto::job::{AudioOrder, InspectOrder, Job, Order, StillOrder, VideoOrder};
 use spool_proto::media::{
     AudioFacts, AudioPlan, Container, Cut, DynamicRange, FrameRate, InitSection, Orientation, Part, Plan, Receipt, Run,
-    Rung, Segment, SourceFacts, SourceRef, StillPlan, StillReceipt, TakenOver, VideoFacts, VideoPlan,
+    Rung, Segment, SourceFacts, SourceRef, Span, StillPlan, StillReceipt, TakenOver, VideoFacts, VideoPlan,
 };
 
 pub(crate) fn events() -> Vec<(&'static str, Event)> {
@@ -78,6 +78,7 @@ fn sources() -> Vec<(&'static str, Event)> {
         ("JobGivenUp", JobGivenUp { problem: Problem::new(Code::WorkerLost).with("attempts", 5), attempts: 5 }.into()),
         ("SourceAccepted", SourceAccepted { facts: facts() }.into()),
         ("SourceAccepted-bare", SourceAccepted { facts: bare_facts() }.into()),
+        ("SourceAccepted-damaged", SourceAccepted { facts: damaged_facts() }.into()),
         ("SourceRejected", SourceRejected { problem: problem() }.into()),
         ("CheckFailed", CheckFailed { problem: Problem::new(Code::ChildStalled), attempts: 2 }.into()),
     ]
@@ -102,6 +103,7 @@ fn facts() -> SourceFacts {
         colorimetry: "bt2100-hlg".to_owned(),
         first_ns: 40_000_000,
         end_ns: 100_000_000_000,
+        longest_gap_ns: 0,
     };
     let audio = AudioFacts {
         stream: 2,
@@ -125,6 +127,8 @@ fn facts() -> SourceFacts {
         has_location: true,
         has_device: true,
         keyframe_gaps_ms: vec![0, 2_000, 4_100],
+        promised_ms: None,
+        damage: vec![],
     }
 }
 
@@ -151,7 +155,16 @@ fn bare_facts() -> SourceFacts {
         has_location: false,
         has_device: false,
         keyframe_gaps_ms: vec![],
+        promised_ms: None,
+        damage: vec![],
     }
+}
+
+/// A file that was cut short, with a hole in the middle.
+fn damaged_facts() -> SourceFacts {
+    let damage = vec![Span { offset: 1_000, length: 20 }, Span { offset: u64::MAX, length: 1 }];
+    let video = facts().video.map(|video| VideoFacts { longest_gap_ns: 33_366_667, ..video });
+    SourceFacts { promised_ms: Some(60_000), damage, video, ..facts() }
 }
 
 fn encodes() -> Vec<(&'static str, Event)> {
@@ -168,8 +181,10 @@ fn encodes() -> Vec<(&'static str, Event)> {
     let gone = Problem::new(Code::SourceDamaged).with("at_ms", 1_234);
     vec![
         ("EncodePlanned", EncodePlanned { plan: plan() }.into()),
-        ("VideoStored", VideoStored { receipts, encode_ms: 4_321 }.into()),
-        ("AudioStored", AudioStored { receipt: receipt("a0", 3), encode_ms: 77 }.into()),
+        ("VideoStored", VideoStored { receipts: receipts.clone(), encode_ms: 4_321, missing_ms: 0 }.into()),
+        ("VideoStored-missing", VideoStored { receipts, encode_ms: 4_321, missing_ms: 6_000 }.into()),
+        ("AudioStored", AudioStored { receipt: receipt("a0", 3), encode_ms: 77, missing_ms: 0 }.into()),
+        ("AudioStored-missing", AudioStored { receipt: receipt("a0", 3), encode_ms: 77, missing_ms: 1_400 }.into()),
         ("StillStored", StillStored { receipt: still }.into()),
         ("RenditionsCompleted", RenditionsCompleted { objects: 12, bytes: 3_000_000_000 }.into()),
         ("EncodeFailed", EncodeFailed { problem: gone, attempts: 3 }.into()),

@@ -27,8 +27,13 @@ pub fn data(event: &Event) -> Value {
         Event::VideoStored(it) => json!({
             "renditions": it.receipts.iter().map(receipt).collect::<Vec<_>>(),
             "encode_ms": it.encode_ms,
+            "missing_ms": it.missing_ms,
         }),
-        Event::AudioStored(it) => json!({ "renditions": [receipt(&it.receipt)], "encode_ms": it.encode_ms }),
+        Event::AudioStored(it) => json!({
+            "renditions": [receipt(&it.receipt)],
+            "encode_ms": it.encode_ms,
+            "missing_ms": it.missing_ms,
+        }),
         Event::StillStored(it) => json!({
             "name": it.receipt.name,
             "width": it.receipt.width,

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use spool_proto::Asset;
-use spool_proto::media::{DynamicRange, SourceFacts};
+use spool_proto::asset::Generation;
+use spool_proto::media::{DynamicRange, NS_PER_MS, SourceFacts};
 
 /// Something people should know. A closed list: names are contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,20 @@ pub enum Warning {
     Deinterlaced,
     /// Every second frame was left out.
     FramesHalved,
+    /// The file states a length, and far less is in it.
+    SourceCutShort {
+        /// Milliseconds that it states.
+        expected_ms: u64,
+        /// Milliseconds that are in it.
+        got_ms: u64,
+    },
+    /// Inside the file picture or sound is missing.
+    MediaMissing {
+        /// Milliseconds without a picture.
+        picture_ms: u64,
+        /// Milliseconds without sound.
+        sound_ms: u64,
+    },
     /// The source says where it was recorded. What is published does not.
     SourceHasLocation,
     /// The source names the device it was recorded with. What is published does not.
@@ -86,6 +101,22 @@ impl Warning {
             Warning::FramesHalved => {
                 "The source has more than 60 frames a second; every second one was left out.".to_owned()
             }
+            Warning::SourceCutShort { expected_ms, got_ms } => format!(
+                "The file says that it lasts {}, and only {} are in it. Copy it again from its origin if you need the rest.",
+                seconds(*expected_ms),
+                seconds(*got_ms)
+            ),
+            Warning::MediaMissing { picture_ms, sound_ms } => {
+                let picture = (*picture_ms > 0).then(|| format!("{} of the picture", seconds(*picture_ms)));
+                let sound = (*sound_ms > 0).then(|| format!("{} of the sound", seconds(*sound_ms)));
+                let parts: Vec<String> = picture.into_iter().chain(sound).collect();
+                let instead = match (*picture_ms > 0, *sound_ms > 0) {
+                    (true, true) => "the last picture stands still there, in silence",
+                    (true, false) => "the last picture stands still there",
+                    (false, _) => "there is silence there",
+                };
+                format!("Inside the file {} are missing; {instead}.", parts.join(" and "))
+            }
             Warning::SourceHasLocation => {
                 "The original file says where it was recorded; what is published does not.".to_owned()
             }
@@ -99,6 +130,11 @@ impl Warning {
     }
 }
 
+/// A time for people.
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
 fn count(number: u32, noun: &str, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {noun} {one}") } else { format!("{number} {noun}s {many}") }
 }
@@ -109,9 +145,17 @@ pub fn warnings(asset: &Asset) -> Vec<Warning> {
     let halved =
         asset.generation().and_then(|generation| generation.plan().video).is_some_and(|video| video.keep_every > 1);
     out.extend(halved.then_some(Warning::FramesHalved));
+    out.extend(asset.generation().and_then(missing));
     let facts = asset.unknown.len() as u64;
     out.extend((facts > 0).then_some(Warning::UnknownFacts { facts }));
     out
+}
+
+/// What the workers met no picture or sound for.
+fn missing(generation: &Generation) -> Option<Warning> {
+    let picture_ms = generation.video.values().map(|it| it.it.missing_ms).sum();
+    let sound_ms = generation.audio.values().flat_map(|track| track.values()).map(|it| it.it.missing_ms).sum();
+    (picture_ms > 0 || sound_ms > 0).then_some(Warning::MediaMissing { picture_ms, sound_ms })
 }
 
 fn of_source(facts: &SourceFacts) -> Vec<Warning> {
@@ -121,6 +165,8 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
     let more_video = facts.video_streams.saturating_sub(u32::from(video.is_some()));
     let channels = audio.map_or(0, |audio| audio.channels);
     let range = video.map_or(DynamicRange::Sdr, |video| video.dynamic_range);
+    let got_ms = facts.duration_ns() / NS_PER_MS;
+    let cut_short = facts.promised_ms.map(|expected_ms| Warning::SourceCutShort { expected_ms, got_ms });
     [
         (more_sound > 0).then_some(Warning::AudioStreamsDropped { dropped: more_sound }),
         (channels > 2).then_some(Warning::AudioDownmixed { channels }),
@@ -128,6 +174,7 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
         (facts.subtitle_streams > 0).then_some(Warning::SubtitlesDropped { dropped: facts.subtitle_streams }),
         (range != DynamicRange::Sdr).then_some(Warning::ToneMapped { from: range }),
         video.is_some_and(|video| video.interlaced).then_some(Warning::Deinterlaced),
+        cut_short,
         facts.has_location.then_some(Warning::SourceHasLocation),
         facts.has_device.then_some(Warning::SourceHasDevice),
     ]
@@ -139,11 +186,37 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spool_proto::Slot;
+    use spool_proto::event::VideoStored;
     use spool_proto::testing::{Given, values};
 
     #[test]
     fn a_plain_source_warns_of_nothing() {
         assert_eq!(warnings(&Given::accepted(values::source_facts(4_000)).fold()), []);
+    }
+
+    #[test]
+    fn what_the_source_lacks_is_told_in_seconds() {
+        let told = |given: Given| warnings(&given.fold()).iter().map(Warning::json).collect::<Vec<_>>();
+        let facts = SourceFacts { promised_ms: Some(60_000), ..values::source_facts(20_000) };
+        let cut = json!({
+            "code": "source_cut_short", "expected_ms": 60_000, "got_ms": 20_000,
+            "detail": "The file says that it lasts 60.0 s, and only 20.0 s are in it. Copy it again from its origin if you need the rest.",
+        });
+        assert_eq!(told(Given::accepted(facts)), [cut]);
+
+        let plan = values::plan(&[1, 1], 8_000);
+        let video = |chunk, missing_ms| VideoStored { missing_ms, ..values::video_stored(&plan, 1, chunk) };
+        let slot = |chunk| Slot::EncodeVideo { generation: 1, chunk };
+        let given = Given::planned(plan.clone()).then(slot(0), video(0, 1_500)).then(slot(1), video(1, 4_000));
+        let holed = json!({
+            "code": "media_missing", "picture_ms": 5_500, "sound_ms": 0,
+            "detail": "Inside the file 5.5 s of the picture are missing; the last picture stands still there.",
+        });
+        assert_eq!(told(given), [holed]);
+        let both = Warning::MediaMissing { picture_ms: 2_000, sound_ms: 1_940 }.json();
+        let sentence = "Inside the file 2.0 s of the picture and 1.9 s of the sound are missing; the last picture stands still there, in silence.";
+        assert_eq!(both["detail"], sentence);
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub struct Made {
     pub samples: u64,
     /// Codec as RFC 6381 writes it.
     pub codec: String,
+    /// Time in which the source had nothing for it though it should, in milliseconds.
+    pub missing_ms: u64,
 }
 
 /// A still picture that was made; its bytes went over [`Output::bytes`] as chunk 0 of its name.

@@ -80,11 +80,11 @@ fn generation(plan: Plan) -> Generation {
         let of = |r: &Rung| receipt(&r.id, 30_000, "avc1.640028", sizes[chunk]);
         let receipts: Vec<Receipt> = plan.rungs.iter().map(of).collect();
         if !receipts.is_empty() {
-            video.insert(chunk as u32, at(VideoStored { receipts, encode_ms: 1 }));
+            video.insert(chunk as u32, at(VideoStored { receipts, encode_ms: 1, missing_ms: 0 }));
         }
         if plan.audio.is_some() {
             let receipt = receipt("a0", 48_000, "mp4a.40.2", sound[chunk]);
-            track.insert(chunk as u32, at(AudioStored { receipt, encode_ms: 1 }));
+            track.insert(chunk as u32, at(AudioStored { receipt, encode_ms: 1, missing_ms: 0 }));
         }
     }
     Generation {

@@ -12,6 +12,7 @@ use spool_proto::media::{AudioFacts, AudioPlan, Plan, SourceFacts};
 use super::decode::{Decode, Pulled, Wanted, chain, make};
 use super::encoder::{Coded, Encoder, codec_data, payload};
 use super::head::caps_filter;
+use super::missing::{Counted, LEAST_HOLE_NS, Missing};
 use super::object::Object;
 use super::source::Ranges;
 use super::streams::Kind;
@@ -39,8 +40,12 @@ pub fn run(
     let audio = facts.audio.as_ref().ok_or_else(|| Failure::own("an order for sound of a source without"))?;
     let wanted = plan.audio.as_ref().ok_or_else(|| Failure::own("an order for sound without a plan for it"))?;
     let layout = Layout::of(plan, wanted);
+    let missing = Missing::of(plan);
+    let output: &Arc<dyn Output> =
+        &(Arc::new(Counted { inner: Arc::clone(output), missing: Arc::clone(&missing) }) as Arc<dyn Output>);
     let mut track = SoundTrack {
         encoder: encoder(wanted, layout.clone(), from_chunk, output)?,
+        missing,
         retimer: Retimer::new(layout.samples, u64::from(wanted.sample_rate) / JITTER_PER_SECOND),
         channels: wanted.channels,
         pushed: 0,
@@ -176,6 +181,7 @@ struct SoundTrack {
     channels: u32,
     sample_rate: u32,
     pushed: u64,
+    missing: Arc<Missing>,
 }
 
 impl SoundTrack {
@@ -191,7 +197,9 @@ impl SoundTrack {
             .and_then(|segment| segment.to_stream_time(buffer.pts()))
             .map(|at| self.sample_at(i128::from(at.nseconds()) - i128::from(zero_ns)));
         let length = buffer.size() as u64 / u64::from(bytes_each);
+        let before = self.retimer.next;
         let Placed { silence, skip, keep } = self.retimer.place(at, length);
+        self.note_silence(before, silence);
         self.push_silence(silence)?;
         if keep == 0 {
             return Ok(());
@@ -199,6 +207,14 @@ impl SoundTrack {
         let part = (skip * u64::from(bytes_each)) as usize..((skip + keep) * u64::from(bytes_each)) as usize;
         let part = buffer.copy_region(gst::BufferCopyFlags::MEMORY, part);
         self.push(part.map_err(|_| Failure::own("cut a block of sound"))?, keep)
+    }
+
+    /// Silence between two sounds is sound that is missing; before the first one it is a late beginning.
+    fn note_silence(&self, before: u64, silence: u64) {
+        let ns = |samples| i64::try_from(self.ns(samples)).unwrap_or(i64::MAX);
+        if before > 0 && ns(silence) > LEAST_HOLE_NS {
+            self.missing.add(ns(before), ns(before + silence));
+        }
     }
 
     fn end(mut self, padded: u64) -> Result<(), Failure> {

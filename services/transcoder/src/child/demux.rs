@@ -65,6 +65,8 @@ pub struct Demuxed {
     pub tags: Option<gst::TagList>,
     /// What the demuxer said when it gave up.
     pub gave_up: Option<(Trouble, String)>,
+    /// Length that the demuxer takes the whole for: what a header states, where one does.
+    pub length_ns: Option<u64>,
 }
 
 /// Why a demuxer gave up, as far as it matters.
@@ -108,6 +110,7 @@ pub fn read(
 
     let mut reading = Reading { pipeline, met, source_name, collection: None, demuxed: Demuxed::default() };
     let result = reading.run(until, output);
+    reading.demuxed.length_ns = reading.pipeline.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds);
     let stopped = reading.pipeline.set_state(gst::State::Null);
     result?;
     stopped.map_err(own)?;
@@ -334,7 +337,8 @@ fn take_sample(stream: &mut Met, buffer: &gst::Buffer, segment: Option<&gst::For
         return;
     }
     let (Some(shown_start), shown_end) = (match segment.clip(start, end) {
-        Some((start, end)) => (segment.to_stream_time(start), end.and_then(|end| segment.to_stream_time(end))),
+        // Without an end of its own it gets the segment's, which is that of the whole.
+        Some((start, cut)) => (segment.to_stream_time(start), end.and(cut).and_then(|end| segment.to_stream_time(end))),
         None => (None, None),
     }) else {
         return;

@@ -3,9 +3,9 @@
 
 use super::mp4::Bytes;
 
-const SEGMENT: u32 = 0x1853_8067;
+pub(super) const SEGMENT: u32 = 0x1853_8067;
 const TRACKS: u32 = 0x1654_ae6b;
-const CLUSTER: u32 = 0x1f43_b675;
+pub(super) const CLUSTER: u32 = 0x1f43_b675;
 const TRACK: u32 = 0xae;
 const VIDEO: u32 = 0xe0;
 const WIDTH: u32 = 0xb0;
@@ -19,16 +19,17 @@ const LONGEST_TRACKS: u64 = 1024 * 1024;
 const HEAD_BYTES: usize = 12;
 
 /// An element's head.
-struct Head {
-    id: u32,
+pub(super) struct Head {
+    /// What it is.
+    pub(super) id: u32,
     /// Bytes of the head itself.
-    length: usize,
+    pub(super) length: usize,
     /// Bytes of the body; none where it goes on to the end of what holds it.
-    body: Option<u64>,
+    pub(super) body: Option<u64>,
 }
 
 impl Head {
-    fn of(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let id_length = bytes.first()?.leading_zeros() as usize + 1;
         let id = number(bytes.get(..id_length).filter(|_| id_length <= 4)?);
         let rest = bytes.get(id_length..)?;

@@ -78,8 +78,8 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
     if changes.is_empty() {
         return Ok(as_it_is());
     }
-    let changes = changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect();
-    Ok(Seen { ranges: Arc::new(Changed { inner: Arc::clone(ranges), changes }), ends_later })
+    let changes: Vec<_> = changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect();
+    Ok(Seen { ranges: changed_source(ranges, changes), ends_later })
 }
 
 /// Place of the movie's length and zeros of its width, where some track is shorter than a share of it.
@@ -163,6 +163,11 @@ fn later_end(list: &[u8], scale: u64) -> Option<(usize, Vec<u8>)> {
         }
     };
     showing.next().is_none().then_some((ROWS_AT + number * row_bytes, new))
+}
+
+/// A source of which some bytes are others: from each place on those that stand beside it.
+pub(super) fn changed_source(ranges: &Arc<dyn Ranges>, changes: Vec<(u64, Vec<u8>)>) -> Arc<dyn Ranges> {
+    Arc::new(Changed { inner: Arc::clone(ranges), changes: changes.into() })
 }
 
 /// A source of which some bytes are others.

@@ -245,6 +245,7 @@ mod tests {
             colorimetry: colorimetry.to_owned(),
             first_ns: 0,
             end_ns: 0,
+            longest_gap_ns: 0,
         }
     }
 

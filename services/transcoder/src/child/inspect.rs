@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, SourceFacts, VideoFacts};
+use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, Span, VideoFacts};
 
 use super::demux::{self, Demuxed, Met, Trouble, Until};
 use super::edits::{self, Ends};
@@ -16,7 +16,7 @@ use super::samples::Summary;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::{self, Candidate, Kind};
-use super::{codecs, ebml, trial};
+use super::{avi, codecs, ebml, mend, trial};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 use crate::wire::MAX_RANGE_BYTES;
 
@@ -24,6 +24,8 @@ use crate::wire::MAX_RANGE_BYTES;
 const SEGMENT_NS: u64 = 4_000_000_000;
 /// Media that an index promises and the file does not hold, beyond which the file counts as damaged, in milliseconds.
 const MISSING_TOLERANCE_MS: u64 = 1000;
+/// Headers state lengths with errors up to this share, in percent.
+const PROMISE_PERCENT: u64 = 2;
 
 /// Inspects the source.
 pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Output>) -> Result<SourceFacts, Failure> {
@@ -53,7 +55,12 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         Some(_) => edits::seen(ranges, Container::Mp4, Ends::AsStated)?.ranges,
         None => Arc::clone(ranges),
     };
-    let ranges = &seen;
+    let damage = chain_of(&head, index.as_ref()).map(|container| mend::damage(&seen, container)).transpose()?;
+    let damage = damage.unwrap_or_default();
+    let ranges = &match chain_of(&head, index.as_ref()) {
+        Some(container) => mend::passed_over(&seen, container, &damage),
+        None => seen,
+    };
     let known =
         index.as_ref().is_some_and(|index| !index.fragmented && index.tracks.iter().all(|t| t.samples.is_some()));
     let until = if known { Until::Known } else { Until::End };
@@ -65,7 +72,32 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         // The tables and the demuxer differ: the demuxer decodes, so it is right.
         demuxed = demux::read(ranges, Until::End, limits.max_samples, output)?;
     }
-    Facts { ranges, limits, output, container, demuxed: &demuxed }.state()
+    let promised_ms = match container {
+        _ if known => None,
+        Container::Avi => avi::promised_ms(&head),
+        _ => demuxed.length_ns.map(|ns| ns / NS_PER_MS).filter(|_| states_its_length(container)),
+    };
+    Facts { ranges, limits, output, container, demuxed: &demuxed, damage, promised_ms }.state()
+}
+
+/// The container whose chain of links is walked in search of damage.
+fn chain_of(head: &[u8], index: Option<&mp4::Index>) -> Option<Container> {
+    match sniff(head) {
+        Sniffed::Ebml => Some(Container::Matroska),
+        Sniffed::IsoMedia => index.is_some_and(|index| index.fragmented).then_some(Container::Mp4),
+        Sniffed::Unknown => head.starts_with(b"FLV").then_some(Container::Flv),
+        Sniffed::Still(_) | Sniffed::Other(_) => None,
+    }
+}
+
+/// Is what the demuxer takes for the length a header's statement, and no estimate of its own?
+fn states_its_length(container: Container) -> bool {
+    match container {
+        Container::Mp4 | Container::Matroska | Container::Flv | Container::Asf => true,
+        Container::Avi | Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Mxf | Container::Audio => {
+            false
+        }
+    }
 }
 
 /// The whole source as a table reader sees it.
@@ -229,6 +261,9 @@ struct Facts<'a> {
     output: &'a Arc<dyn Output>,
     container: Container,
     demuxed: &'a Demuxed,
+    damage: Vec<Span>,
+    /// Length that a header states.
+    promised_ms: Option<u64>,
 }
 
 /// A chosen stream: its position among its kind, and what was met.
@@ -268,7 +303,20 @@ impl Facts<'_> {
             has_location: tags().any(picture::has_location),
             has_device: tags().any(picture::has_device),
             keyframe_gaps_ms: gaps.unwrap_or_default(),
+            promised_ms: self.broken_promise(zero_ns),
+            damage: self.damage.clone(),
         })
+    }
+
+    /// The length that a header states, where far less was met in any stream. Subtitles and tracks that are not taken
+    /// count: the header means all.
+    fn broken_promise(&self, zero_ns: u64) -> Option<u64> {
+        let ends = self.demuxed.streams.iter().filter_map(|met| met.samples.summary()).map(|summary| summary.end_ns);
+        let end_ms = ends.max()? / NS_PER_MS;
+        let promised_ms = self.promised_ms?;
+        let tolerance_ms = MISSING_TOLERANCE_MS.max(promised_ms * PROMISE_PERCENT / 100);
+        // Headers count from zero or from the first sample; the benefit of the doubt is theirs.
+        (end_ms + tolerance_ms < promised_ms).then(|| promised_ms - (zero_ns / NS_PER_MS).min(promised_ms))
     }
 
     fn of(&self, kind: Kind) -> Vec<&Met> {
@@ -347,6 +395,7 @@ impl Facts<'_> {
             colorimetry: shown.colorimetry,
             first_ns: summary.first_ns,
             end_ns: summary.end_ns,
+            longest_gap_ns: summary.longest_gap_ns,
         })
     }
 

@@ -9,6 +9,7 @@ use self::edits::Ends;
 use crate::order::{Answer, Failure, Order, Output};
 
 pub mod audio;
+mod avi;
 pub mod codecs;
 pub mod decode;
 pub mod demux;
@@ -19,6 +20,8 @@ pub mod even;
 pub mod head;
 pub mod inspect;
 mod link;
+pub mod mend;
+mod missing;
 pub mod mp4;
 mod object;
 pub mod picture;
@@ -44,9 +47,7 @@ pub fn serve(order: Order, ranges: Arc<dyn source::Ranges>, output: &Arc<dyn Out
     let ranges = match &order {
         // What it is has to be found out first; and the picture's edits are the encoder's own affair.
         Order::Inspect { .. } | Order::Video { .. } => ranges,
-        Order::Audio { facts, .. } | Order::Still { facts, .. } => {
-            edits::seen(&ranges, facts.container, Ends::AsStated)?.ranges
-        }
+        Order::Audio { facts, .. } | Order::Still { facts, .. } => mend::seen(&ranges, facts, Ends::AsStated)?.ranges,
     };
     match order {
         Order::Inspect { limits } => inspect::run(&ranges, &limits, output).map(Answer::Inspected),

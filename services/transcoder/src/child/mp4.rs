@@ -286,7 +286,7 @@ impl<'a> Tables<'a> {
     /// Sound in raw samples of one size has a row of times for millions of them: taken as one long sample.
     fn whole(&self, ticks: u64) -> Option<Samples> {
         let edit = self.edit()?;
-        let mut samples = Samples::default();
+        let mut samples = Samples::stated();
         let cut = edit.map_or(0, |edit| edit.media.max(0).unsigned_abs());
         let empty = edit.map_or(0, |edit| edit.empty_ns);
         samples.push(empty, Some(self.ns(ticks.saturating_sub(cut))), true);
@@ -310,7 +310,7 @@ impl<'a> Tables<'a> {
         let least = shifts.iter().copied().min().unwrap_or(0).min(0);
         let mut keyframes = self.keyframes.map(|rows| rows.chunks_exact(4).filter_map(|row| be32(row, 0)).peekable());
         let (mut number, mut decode) = (0_u32, 0_i64);
-        let mut samples = Samples::default();
+        let mut samples = Samples::stated();
         for (count, delta) in pairs(self.times) {
             for _ in 0..count {
                 let shown = decode + shifts.get(number as usize).copied().unwrap_or(0);

@@ -37,6 +37,7 @@ impl Object {
             segments: Vec::new(),
             samples: 0,
             codec: track.codec_name(),
+            missing_ms: 0,
         };
         output.bytes(rendition, chunk, &[init.into()])?;
         let (output, rendition) = (Arc::clone(output), rendition.to_owned());

@@ -27,6 +27,11 @@ const KNOWN_RATES: [(u32, u32); 17] = [
     (60, 1),
     (120, 1),
 ];
+/// A distance of more than so many frames and this time is a hole where frames otherwise come
+/// steadily, but for one in so many.
+const HOLE_FRAMES: u64 = 3;
+const HOLE_NS: u64 = NS_PER_S;
+const HOLES_PER: usize = 20;
 /// Half the distance between 30000/1001 and 30.
 const SNAP_PER_MILLION: f64 = 500.0;
 
@@ -37,6 +42,8 @@ pub struct Samples {
     times: Vec<(u64, bool)>,
     /// End of the last one.
     end_ns: u64,
+    /// An index states how long each is shown: then no distance is a hole.
+    stated: bool,
 }
 
 /// What a stream's samples add up to.
@@ -54,9 +61,16 @@ pub struct Summary {
     pub variable: bool,
     /// Two samples share a time: the times are not all their own.
     pub doubled: bool,
+    /// Longest distance of two neighbours that is no hole.
+    pub longest_gap_ns: u64,
 }
 
 impl Samples {
+    /// For those of an index that states how long each is shown.
+    pub fn stated() -> Self {
+        Self { stated: true, ..Self::default() }
+    }
+
     /// Takes one in. Those without length get the distance to the next, the last one that of its neighbours.
     pub fn push(&mut self, at_ns: u64, duration_ns: Option<u64>, keyframe: bool) {
         self.times.push((at_ns, keyframe));
@@ -98,12 +112,14 @@ impl Samples {
         gaps.sort_unstable();
         let median = gaps.get(gaps.len() / 2).copied().unwrap_or(self.end_ns.saturating_sub(first_ns));
         let jitter = JITTER_NS.max(median * JITTER_PERCENT / 100);
+        let holes = self.holes(&gaps, median, jitter);
+        let (gaps, holes) = gaps.split_at(gaps.len() - holes);
         let variable = gaps.iter().any(|gap| gap.abs_diff(median) > jitter);
         // A last sample without length lasts as long as its neighbours.
         let end_ns = if self.end_ns > last_ns { self.end_ns } else { last_ns + median };
         let rate = match gaps.len() as u64 {
             0 => rate_of(1, median),
-            count => rate_of(count, last_ns - first_ns),
+            count => rate_of(count, last_ns - first_ns - holes.iter().sum::<u64>()),
         };
         Some(Summary {
             first_ns,
@@ -112,7 +128,15 @@ impl Samples {
             rate,
             variable,
             doubled: gaps.first() == Some(&0),
+            longest_gap_ns: gaps.last().copied().unwrap_or(0),
         })
+    }
+
+    /// How many of the sorted distances are holes: long ones among frames that otherwise come steadily.
+    fn holes(&self, gaps: &[u64], median: u64, jitter: u64) -> usize {
+        let from = gaps.partition_point(|gap| *gap <= median * HOLE_FRAMES + HOLE_NS);
+        let unsteady = gaps.iter().filter(|gap| gap.abs_diff(median) > jitter).count();
+        if !self.stated && unsteady * HOLES_PER < gaps.len() { gaps.len() - from } else { 0 }
     }
 
     /// For each `segment_ns` from `zero_ns` on: the greatest distance in ms from a frame in it back to its keyframe.
@@ -174,6 +198,19 @@ mod tests {
         let summary = samples((0..100).filter(|i| i % 7 != 3).map(|i| i * 40 * NS_PER_MS)).summary().unwrap();
         assert!(summary.variable);
         assert_eq!(summary.end_ns, 100 * 40 * NS_PER_MS);
+    }
+
+    #[test]
+    fn a_hole_makes_no_rate_variable_unless_an_index_states_it() {
+        let holed = || samples((0..300).filter(|i| !(100..200).contains(i)).map(|i| i * 40 * NS_PER_MS));
+        let summary = holed().summary().unwrap();
+        assert_eq!((summary.variable, summary.rate), (false, FrameRate { num: 25, den: 1 }));
+        assert_eq!(summary.longest_gap_ns, 40 * NS_PER_MS);
+        // A frame that was lost on its own beside it changes nothing about the hole.
+        let lossy = samples((0..300).filter(|i| !(100..200).contains(i) && *i != 250).map(|i| i * 40 * NS_PER_MS));
+        assert_eq!(lossy.summary().unwrap().longest_gap_ns, 80 * NS_PER_MS);
+        let stated = Samples { stated: true, ..holed() }.summary().unwrap();
+        assert_eq!((stated.variable, stated.longest_gap_ns), (true, 4_040 * NS_PER_MS));
     }
 
     #[test]

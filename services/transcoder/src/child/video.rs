@@ -10,10 +10,12 @@ use gst_video::VideoFrameExt as _;
 use spool_proto::media::{Cut, Plan, SourceFacts, VideoFacts};
 
 use super::decode::{Decode, Pulled, Wanted};
-use super::edits::{self, Ends};
+use super::edits::Ends;
 use super::even::Even;
 use super::head::{self, Colour};
 use super::inspect::seconds;
+use super::mend;
+use super::missing::{Counted, LEAST_HOLE_NS, Missing};
 use super::rung::{Entry, Making, RungEncoder};
 use super::source::Ranges;
 use super::streams::Kind;
@@ -42,11 +44,15 @@ pub fn run(
     output: &Arc<dyn Output>,
 ) -> Result<(), Failure> {
     let video = facts.video.as_ref().ok_or_else(|| Failure::own("an order for picture of a source without"))?;
-    let seen = edits::seen(ranges, facts.container, Ends::Later)?;
+    let seen = mend::seen(ranges, facts, Ends::Later)?;
     let end_ns = seen.ends_later.then_some(video.end_ns as i64 - plan.zero_ns as i64);
     let ranges = &seen.ranges;
-    let work = Work { ranges, end_ns, video, plan, first: *chunks.start(), last: *chunks.end(), frame_hashes, output };
     for margin in MARGINS_NS {
+        // Counted anew with each pass: one that started too late has made nothing.
+        let missing = Missing::of(plan);
+        let output: Arc<dyn Output> = Arc::new(Counted { inner: Arc::clone(output), missing: Arc::clone(&missing) });
+        let (first, last, output) = (*chunks.start(), *chunks.end(), &output);
+        let work = Work { ranges, end_ns, video, plan, first, last, frame_hashes, output, missing };
         match work.read(margin)? {
             Read::Done => return Ok(()),
             Read::StartedTooLate => {}
@@ -65,6 +71,7 @@ struct Work<'a> {
     last: u32,
     frame_hashes: bool,
     output: &'a Arc<dyn Output>,
+    missing: Arc<Missing>,
 }
 
 enum Read {
@@ -178,6 +185,7 @@ impl<'a> Laying<'a> {
             if self.work.end_ns.is_some_and(|end_ns| at_ns + ROUNDING_NS >= end_ns) {
                 continue;
             }
+            self.look_for_a_hole(at_ns);
             if self.reached.advance(at_ns, picture.buffer.duration()) {
                 self.work.output.progress(self.reached.at_ns())?;
             }
@@ -193,6 +201,25 @@ impl<'a> Laying<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Longer without a picture than the source shows one on purpose: there was one, and it is lost. Where nobody measured
+    /// that, only a constant rate tells.
+    fn look_for_a_hole(&self, at_ns: i64) {
+        let video = self.work.video;
+        let nominal_ns = nominal_ns(video);
+        let on_purpose_ns = match i64::try_from(video.longest_gap_ns) {
+            Ok(1..) => video.longest_gap_ns as i64,
+            Ok(_) if !video.variable_rate => nominal_ns,
+            Ok(_) | Err(_) => return,
+        };
+        // Before the first picture of a pass lies what nobody asked for, or the picture's own beginning.
+        let before = self.reached.last_ns.or((self.work.first == 0).then_some(self.first_ns - nominal_ns));
+        if let Some(before_ns) = before
+            && at_ns - before_ns > on_purpose_ns.max(nominal_ns) + LEAST_HOLE_NS
+        {
+            self.work.missing.add(before_ns + nominal_ns, at_ns);
+        }
     }
 
     fn end(mut self, gave_up: Option<String>) -> Result<Read, Failure> {

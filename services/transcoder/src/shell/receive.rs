@@ -30,7 +30,7 @@ pub(super) enum Received {
     /// Nothing to state yet.
     More,
     /// This object is stored whole.
-    Object { rendition: String, chunk: u32, receipt: Receipt },
+    Object { rendition: String, chunk: u32, receipt: Receipt, missing_ms: u64 },
 }
 
 /// Why receiving ended.
@@ -119,7 +119,7 @@ impl Receiver<'_> {
             codec: made.codec,
             toolchain: self.toolchain.clone(),
         };
-        Ok(Received::Object { rendition, chunk, receipt })
+        Ok(Received::Object { rendition, chunk, receipt, missing_ms: made.missing_ms })
     }
 
     /// The still picture, whose end is the child's answer.

@@ -222,11 +222,11 @@ impl Attempt<'_> {
                 | attempt::Delivery::FrameHash { .. } => None,
             };
             self.moved(at_ns.map(|at| percent(&encode.plan, at))).await;
-            if let Received::Object { rendition, chunk, receipt } =
+            if let Received::Object { rendition, chunk, receipt, missing_ms } =
                 receiver.take(delivery).await.map_err(receive_broke)?
             {
                 tracing::trace!(rendition, chunk, bytes = receipt.length, "stored a chunk of a rendition");
-                if !self.object(encode, &mut chunks, chunk, receipt).await? {
+                if !self.object(encode, &mut chunks, chunk, (receipt, missing_ms)).await? {
                     // Nobody wants the rest: the child ends with the future that runs it.
                     return Ok(());
                 }
@@ -261,13 +261,19 @@ impl Attempt<'_> {
     }
 
     /// An object is stored: states its chunk when it was the last one missing. Does what comes still count?
-    async fn object(&self, encode: &Encode, chunks: &mut Chunks, chunk: u32, receipt: Receipt) -> Result<bool, Broke> {
+    async fn object(
+        &self,
+        encode: &Encode,
+        chunks: &mut Chunks,
+        chunk: u32,
+        (receipt, missing_ms): (Receipt, u64),
+    ) -> Result<bool, Broke> {
         let now = self.worker.deps.clock.monotonic();
         match &self.order.job {
             Job::Audio(audio) => {
                 let encode_ms = chunks.lap(now);
                 let slot = Slot::EncodeAudio { generation: encode.generation, track: audio.track, chunk };
-                self.state(encode, slot, AudioStored { receipt, encode_ms }.into()).await
+                self.state(encode, slot, AudioStored { receipt, encode_ms, missing_ms }.into()).await
             }
             Job::Video(_) | Job::Pass(_) => {
                 let made = chunks.made.entry(chunk).or_default();
@@ -279,7 +285,7 @@ impl Attempt<'_> {
                 let encode_ms = chunks.lap(now);
                 let receipts = in_ladder_order(&encode.plan, made);
                 let slot = Slot::EncodeVideo { generation: encode.generation, chunk };
-                self.state(encode, slot, VideoStored { receipts, encode_ms }.into()).await
+                self.state(encode, slot, VideoStored { receipts, encode_ms, missing_ms }.into()).await
             }
             Job::Inspect(_) | Job::Still(_) => Ok(true),
         }

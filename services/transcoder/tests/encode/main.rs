@@ -2,6 +2,7 @@
 //! cage. ffmpeg and ffprobe must be on the PATH.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod damage;
 mod picture;
 mod shared_media;
 mod sound;

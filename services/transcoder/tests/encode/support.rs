@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use spool_proto::media::*;
 use spool_transcoder::child::source::{FileRanges, Ranges};
-use spool_transcoder::child::{audio, inspect, video};
-use spool_transcoder::order::{Failure, InspectLimits, Made, Output, OutputClosed};
+use spool_transcoder::child::{self, inspect, video};
+use spool_transcoder::order::{Failure, InspectLimits, Made, Order, Output, OutputClosed};
 
 /// Objects by rendition and chunk: the bytes, and what was stated of them.
 type Objects = BTreeMap<(String, u32), (Vec<u8>, Option<Made>)>;
@@ -154,6 +154,8 @@ fn facts_by_ffprobe(path: &Path) -> SourceFacts {
         has_location: false,
         has_device: false,
         keyframe_gaps_ms: vec![],
+        promised_ms: None,
+        damage: vec![],
     }
 }
 
@@ -213,6 +215,7 @@ fn video_facts(path: &Path, s: &serde_json::Value) -> VideoFacts {
         colorimetry: colorimetry.to_owned(),
         first_ns,
         end_ns,
+        longest_gap_ns: 0,
     }
 }
 
@@ -321,7 +324,8 @@ pub(crate) fn encode_video(
 pub(crate) fn encode_audio(path: &Path, facts: &SourceFacts, plan: &Plan, from_chunk: u32) -> Result<Kept, Failure> {
     let kept = Arc::new(Kept::default());
     let output: Arc<dyn Output> = Arc::clone(&kept) as Arc<dyn Output>;
-    let result = audio::run(&ranges(path), facts, plan, from_chunk, &output);
+    let order = Order::Audio { facts: facts.clone(), plan: plan.clone(), from_chunk };
+    let result = child::serve(order, ranges(path), &output).map(drop);
     drop(output);
     let kept = Arc::into_inner(kept).expect("nothing holds the output after a run");
     result.map(|()| kept)

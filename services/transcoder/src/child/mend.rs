@@ -1,0 +1,200 @@
+//! Damage in the middle of a file, shown to its demuxer as something to be passed over.
+//!
+//! `flvdemux` ends at the first tag whose head is broken, `matroskademux` at an element it can't read, `qtdemux` at a box
+//! that is none, though all of the rest may be good. So the chain of tags, elements or boxes is walked once, while
+//! inspecting: where it breaks, the next sound link is looked for, and what lies between is damage. Every worker is then
+//! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
+//!
+//! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
+
+use std::sync::Arc;
+
+use spool_proto::media::{Container, SourceFacts, Span};
+
+use super::edits::{self, Ends, Seen};
+use super::inspect::{Whole, unreadable};
+use super::mp4::Bytes;
+use super::source::Ranges;
+use crate::order::Failure;
+
+mod flv;
+mod fragments;
+mod matroska;
+
+/// Spans that are looked for; a file with more is a ruin, and is read as far as its demuxer comes.
+const MOST_SPANS: usize = 1_000;
+/// Links that are walked.
+const MOST_LINKS: usize = 50_000_000;
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 256 * 1024;
+
+/// The source as its demuxer is to see it: damage passed over, and of an MP4's index what has to be otherwise.
+pub(crate) fn seen(ranges: &Arc<dyn Ranges>, facts: &SourceFacts, ends: Ends) -> Result<Seen, Failure> {
+    edits::seen(&passed_over(ranges, facts.container, &facts.damage), facts.container, ends)
+}
+
+/// The source with fillers over what is damaged.
+pub(super) fn passed_over(ranges: &Arc<dyn Ranges>, container: Container, damage: &[Span]) -> Arc<dyn Ranges> {
+    let filler = match kind(container) {
+        Some(Kind::Flv) => flv::filler,
+        Some(Kind::Matroska) => matroska::filler,
+        Some(Kind::Fragments) => fragments::filler,
+        None => return Arc::clone(ranges),
+    };
+    if damage.is_empty() {
+        return Arc::clone(ranges);
+    }
+    let changes: Vec<(u64, Vec<u8>)> = damage.iter().flat_map(|span| filler(*span)).collect();
+    edits::changed_source(ranges, changes)
+}
+
+/// Where the chain of this container's links is broken.
+pub(super) fn damage(ranges: &Arc<dyn Ranges>, container: Container) -> Result<Vec<Span>, Failure> {
+    let whole = Whole(ranges);
+    let mut window = Window::new(&whole);
+    let found = match kind(container) {
+        Some(Kind::Flv) => walk(&mut window, &mut flv::Tags),
+        Some(Kind::Matroska) => walk(&mut window, &mut matroska::Elements::default()),
+        Some(Kind::Fragments) => walk(&mut window, &mut fragments::Boxes::default()),
+        None => Ok(Vec::new()),
+    };
+    found.map_err(unreadable)
+}
+
+enum Kind {
+    Flv,
+    Matroska,
+    Fragments,
+}
+
+fn kind(container: Container) -> Option<Kind> {
+    match container {
+        Container::Flv => Some(Kind::Flv),
+        Container::Matroska => Some(Kind::Matroska),
+        Container::Mp4 => Some(Kind::Fragments),
+        Container::MpegTs
+        | Container::MpegPs
+        | Container::Avi
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Audio => None,
+    }
+}
+
+/// What stands at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// A sound link; the next one stands there.
+    Next(u64),
+    /// The file ends in it, or says that it ends here.
+    End,
+    /// None that could be.
+    Broken,
+}
+
+/// A container as a chain of links.
+trait Chain {
+    /// Where the first link stands.
+    fn first(&mut self, window: &mut Window<'_>) -> Result<Option<u64>, String>;
+    /// What stands at `at`.
+    fn link(&mut self, window: &mut Window<'_>, at: u64) -> Result<Link, String>;
+    /// Bytes that a place to go on at begins with, at [`Chain::MARK_AT`] of it.
+    const MARKS: &'static [&'static [u8]];
+    /// Where in a link the mark stands.
+    const MARK_AT: u64;
+    /// Is the link at `at`, where a mark was found, sound beyond doubt?
+    fn resumes(&mut self, window: &mut Window<'_>, at: u64) -> Result<bool, String>;
+    /// Bytes that a filler takes at least.
+    const LEAST: u64;
+}
+
+/// Walks a chain and tells where it is broken and goes on again.
+fn walk<C: Chain>(window: &mut Window<'_>, chain: &mut C) -> Result<Vec<Span>, String> {
+    let mut found: Vec<Span> = Vec::new();
+    let Some(mut at) = chain.first(window)? else { return Ok(found) };
+    for _ in 0..MOST_LINKS {
+        match chain.link(window, at)? {
+            Link::Next(next) if next > at => at = next,
+            Link::Next(_) | Link::End => break,
+            Link::Broken => {
+                let Some(resumes) = resume(window, chain, at)? else { break };
+                found.push(Span { offset: at, length: resumes - at });
+                at = resumes;
+                if found.len() >= MOST_SPANS {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The next place behind `broken` at which the chain goes on.
+fn resume<C: Chain>(window: &mut Window<'_>, chain: &mut C, broken: u64) -> Result<Option<u64>, String> {
+    let mut at = broken + C::LEAST;
+    while at < window.size {
+        let from = at + C::MARK_AT;
+        let Some((data, longest)) = window.ahead(from)?.zip(C::MARKS.iter().map(|mark| mark.len()).max()) else {
+            return Ok(None);
+        };
+        let here = |n: &usize| C::MARKS.iter().any(|mark| data[*n..].starts_with(mark));
+        let Some(n) = (0..data.len()).find(here) else {
+            // A mark may lie across the end of what was read.
+            let read = data.len() as u64;
+            if from + read >= window.size {
+                return Ok(None);
+            }
+            at += (read + 1).saturating_sub(longest as u64).max(1);
+            continue;
+        };
+        at += n as u64;
+        if chain.resumes(window, at)? {
+            return Ok(Some(at));
+        }
+        at += 1;
+    }
+    Ok(None)
+}
+
+/// A source read in large pieces.
+struct Window<'a> {
+    source: &'a dyn Bytes,
+    size: u64,
+    at: u64,
+    data: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(source: &'a dyn Bytes) -> Self {
+        Self { source, size: source.size_bytes(), at: 0, data: Vec::new() }
+    }
+
+    /// `length` bytes at `at`; none where the source ends before.
+    fn get(&mut self, at: u64, length: usize) -> Result<Option<&[u8]>, String> {
+        if at.checked_add(length as u64).is_none_or(|end| end > self.size) {
+            return Ok(None);
+        }
+        let inside = at >= self.at && at + length as u64 <= self.at + self.data.len() as u64;
+        if !inside {
+            let most = (self.size - at).min(WINDOW_BYTES.max(length) as u64);
+            self.data = self.source.read(at, most as usize)?;
+            self.at = at;
+        }
+        let from = (at - self.at) as usize;
+        Ok(self.data.get(from..from + length))
+    }
+
+    /// What is to be had from `at` on without much reading; none at the end.
+    fn ahead(&mut self, at: u64) -> Result<Option<Vec<u8>>, String> {
+        if at >= self.size {
+            return Ok(None);
+        }
+        let end = self.at + self.data.len() as u64;
+        let read = if at >= self.at && at + 64 < end { end - at } else { (self.size - at).min(WINDOW_BYTES as u64) };
+        Ok(self.get(at, read as usize)?.map(<[u8]>::to_vec))
+    }
+}
+
+#[cfg(test)]
+mod tests;

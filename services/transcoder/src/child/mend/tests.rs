@@ -1,0 +1,130 @@
+//! Chains with holes: what is found, and that what is put over it makes a whole chain again.
+
+use super::*;
+
+struct Memory(Vec<u8>);
+
+impl Bytes for Memory {
+    fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
+        let (from, end) = (offset as usize, offset as usize + length);
+        self.0.get(from..end).map(<[u8]>::to_vec).ok_or_else(|| format!("read up to {end}"))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn flv(tags: usize) -> Vec<u8> {
+    let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+    for tag in 0..tags {
+        let size = 300 + tag as u32 * 7;
+        file.push(if tag % 3 == 0 { 9 } else { 8 });
+        file.extend(&size.to_be_bytes()[1..]);
+        file.extend([0, 0, tag as u8, 0, 0, 0, 0]);
+        file.extend(vec![0xaa; size as usize]);
+        file.extend((size + 11).to_be_bytes());
+    }
+    file
+}
+
+fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
+    [id, &(body.len() as u32 | 0x1000_0000).to_be_bytes(), body].concat()
+}
+
+fn matroska(clusters: usize) -> Vec<u8> {
+    let blocks = (0..9).flat_map(|n| element(&[0xa3], &vec![n; 200])).collect::<Vec<u8>>();
+    let cluster = element(&[0x1f, 0x43, 0xb6, 0x75], &[element(&[0xe7], &[1]), blocks].concat());
+    let start = element(&[0x1a, 0x45, 0xdf, 0xa3], &element(&[0x42, 0x82], b"webm"));
+    [start, vec![0x18, 0x53, 0x80, 0x67, 0xff], element(&[0x15, 0x49, 0xa9, 0x66], &[0; 30]), cluster.repeat(clusters)]
+        .concat()
+}
+
+fn fragmented(fragments: usize) -> Vec<u8> {
+    let boxed = |name: &[u8; 4], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes()[..], name, body].concat();
+    let moof = boxed(b"moof", &[boxed(b"mfhd", &[0; 8]), boxed(b"traf", &boxed(b"tfhd", &[0; 8]))].concat());
+    let fragment = [moof, boxed(b"mdat", &[0x55; 900])].concat();
+    [boxed(b"ftyp", b"isom\0\0\0\0"), boxed(b"moov", &[0; 100]), fragment.repeat(fragments)].concat()
+}
+
+fn find(file: &[u8], container: Container) -> Vec<Span> {
+    let source = Memory(file.to_vec());
+    let mut window = Window::new(&source);
+    let found = match kind(container).unwrap() {
+        Kind::Flv => walk(&mut window, &mut flv::Tags),
+        Kind::Matroska => walk(&mut window, &mut matroska::Elements::default()),
+        Kind::Fragments => walk(&mut window, &mut fragments::Boxes::default()),
+    };
+    found.unwrap()
+}
+
+fn patched(file: &[u8], container: Container, spans: &[Span]) -> Vec<u8> {
+    let filler = match kind(container).unwrap() {
+        Kind::Flv => flv::filler,
+        Kind::Matroska => matroska::filler,
+        Kind::Fragments => fragments::filler,
+    };
+    let mut file = file.to_vec();
+    for (at, bytes) in spans.iter().flat_map(|span| filler(*span)) {
+        file[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+    }
+    file
+}
+
+#[test]
+fn a_sound_chain_has_no_damage_wherever_it_is_cut_off() {
+    for (file, container) in
+        [(flv(12), Container::Flv), (matroska(3), Container::Matroska), (fragmented(4), Container::Mp4)]
+    {
+        for length in 0..file.len() {
+            assert_eq!(find(&file[..length], container), [], "{container:?} cut at {length}");
+        }
+    }
+}
+
+#[test]
+fn a_hole_is_found_and_a_filler_over_it_makes_the_chain_whole() {
+    for (file, container) in
+        [(flv(40), Container::Flv), (matroska(6), Container::Matroska), (fragmented(12), Container::Mp4)]
+    {
+        let sizes = [40, 700, 2_500];
+        for (from, size) in sizes.into_iter().flat_map(|size| (300..4_000).step_by(61).map(move |from| (from, size))) {
+            for hole in [vec![0; size], noise(size)] {
+                let mut bad = file.clone();
+                bad[from..from + size].copy_from_slice(&hole);
+                let spans = find(&bad, container);
+                let end = spans.last().map_or(0, |span| span.offset + span.length);
+                assert!(spans.len() <= 2 && end < file.len() as u64, "{container:?} {from}+{size}: {spans:?}");
+                let mended = patched(&bad, container, &spans);
+                assert_eq!(find(&mended, container), [], "{container:?} {from}+{size}: {spans:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fillers_cover_spans_of_every_size() {
+    for length in [17, 18, 130, 0xff_ffff, 0x100_0000, 0x100_0001, 0x100_0010, 0x200_0000] {
+        let changes = flv::filler(Span { offset: 5, length });
+        let (at, size) = changes.last().unwrap();
+        assert_eq!((at + 4, size.len()), (5 + length, 4), "{length}");
+    }
+    for length in (2..300).chain([(8 << 20) - 1, 8 << 20, (8 << 20) + 1, (8 << 20) + 2, 20 << 20]) {
+        let mut at = 5;
+        for (place, head) in matroska::filler(Span { offset: 5, length }) {
+            assert_eq!(place, at, "{length}");
+            let head = super::super::ebml::Head::of(&head).unwrap();
+            at += head.length as u64 + head.body.unwrap();
+        }
+        assert_eq!(at, 5 + length);
+    }
+}

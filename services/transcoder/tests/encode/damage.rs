@@ -1,0 +1,118 @@
+//! Files that were cut short or have holes: what is there plays, and what is not is counted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use spool_proto::media::{NS_PER_S, SourceFacts};
+
+use crate::support::*;
+
+const SECONDS: u64 = 20;
+const SOURCES: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=20 -f lavfi -i sine=r=48000:d=20";
+
+fn made(dir: &Path, name: &str, coding: &str) -> PathBuf {
+    clip(dir, name, &format!("{SOURCES} {coding}"))
+}
+
+/// Bytes that mean nothing.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Frames that ffmpeg decodes of a file, whatever it says about it.
+fn frames_of_ffmpeg(path: &Path) -> u64 {
+    let args = ["-v", "quiet", "-select_streams", "v:0", "-count_frames", "-show_entries", "stream=nb_read_frames"];
+    let out = Command::new("ffprobe").args(args).args(["-of", "csv=p=0", path.to_str().unwrap()]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.lines().next().and_then(|line| line.trim_end_matches(',').parse().ok()).unwrap_or(0)
+}
+
+/// Frames that came out and milliseconds of picture and of sound that were missing.
+fn encoded(path: &Path, facts: &SourceFacts) -> (u64, u64, u64) {
+    let plan = plan(facts, &[90], None);
+    let video = encode_whole(path, facts, &plan).made("v90");
+    let audio = encode_audio(path, facts, &plan, 0).unwrap().made("a0");
+    let missing = |made: &[spool_transcoder::order::Made]| made.iter().map(|made| made.missing_ms).sum();
+    (video.iter().map(|made| made.samples).sum(), missing(&video), missing(&audio))
+}
+
+#[test]
+fn media_behind_a_hole_plays_and_the_hole_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let x264 = "-c:v libx264 -preset veryfast -g 25 -b:v 200k -c:a aac";
+    for (name, coding) in [
+        ("a.mkv", x264),
+        ("a.flv", x264),
+        ("a.mp4", &format!("{x264} -movflags frag_keyframe+empty_moov")),
+        ("b.mp4", x264),
+        ("a.avi", "-c:v mpeg4 -b:v 200k -c:a mp3"),
+    ] {
+        let good = std::fs::read(made(dir.path(), name, coding)).unwrap();
+        let (from, to) = (good.len() * 2 / 5, good.len() * 3 / 5);
+        for hole in [vec![0; to - from], noise(to - from)] {
+            let mut bad = good.clone();
+            bad[from..to].copy_from_slice(&hole);
+            let path = dir.path().join(format!("holed-{name}"));
+            std::fs::write(&path, bad).unwrap();
+            let facts = facts(&path);
+            assert!(facts.duration_ns().abs_diff(SECONDS * NS_PER_S) < NS_PER_S / 4, "{name}: {facts:?}");
+            let (frames, picture_ms, sound_ms) = encoded(&path, &facts);
+            let theirs = frames_of_ffmpeg(&path);
+            assert!(frames >= theirs.min(340), "{name}: {frames} frames where ffmpeg decodes {theirs}");
+            let held_ms = SECONDS * 1000 - frames * 40;
+            assert!(picture_ms.abs_diff(held_ms) <= 400, "{name}: {picture_ms} ms are missing of {frames} frames");
+            assert!(sound_ms.abs_diff(picture_ms) <= 1_200, "{name}: {sound_ms} ms of sound, {picture_ms} of picture");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_says_what_it_promised_and_one_that_promises_nothing_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let x264 = "-c:v libx264 -preset veryfast -g 25 -b:v 200k -c:a aac";
+    for (name, coding, promises) in [
+        ("a.mkv", x264, true),
+        ("a.flv", x264, true),
+        ("a.avi", "-c:v mpeg4 -b:v 200k -c:a mp3", true),
+        ("a.wmv", "-c:v wmv2 -b:v 200k -c:a wmav2", true),
+        ("a.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 200k -c:a libvorbis", true),
+        // As a recorder leaves it that was never closed: no length, no index.
+        ("live.mkv", &format!("{x264} -f matroska -live 1"), false),
+        ("a.ts", "-c:v libx264 -preset veryfast -g 25 -b:v 200k -c:a mp2", false),
+    ] {
+        let path = made(dir.path(), name, coding);
+        let whole = facts(&path);
+        assert_eq!((whole.promised_ms, whole.damage.len()), (None, 0), "{name}");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() / 3);
+        std::fs::write(&path, bytes).unwrap();
+        let cut = facts(&path);
+        assert_eq!(cut.promised_ms.is_some(), promises, "{name}: {cut:?}");
+        if let Some(promised_ms) = cut.promised_ms {
+            assert!(promised_ms.abs_diff(SECONDS * 1000) < 400, "{name} promises {promised_ms} ms");
+        }
+        assert_eq!(cut.damage, [], "{name}");
+        let (frames, picture_ms, sound_ms) = encoded(&path, &cut);
+        let theirs = frames_of_ffmpeg(&path);
+        assert!(frames + 3 >= theirs, "{name}: {frames} frames where ffmpeg decodes {theirs}");
+        assert_eq!((picture_ms, sound_ms), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn frames_that_a_source_shows_long_on_purpose_are_not_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    // Half a second of frames, then pauses of three: slides, as screens are recorded.
+    let select = "-vf select='lt(mod(t\\,3)\\,0.5)' -fps_mode vfr -c:v libx264 -preset veryfast -c:a aac";
+    for name in ["a.mp4", "a.mkv", "a.flv"] {
+        let path = made(dir.path(), name, select);
+        let facts = facts(&path);
+        let (_, picture_ms, sound_ms) = encoded(&path, &facts);
+        assert_eq!((picture_ms, sound_ms), (0, 0), "{name}: {facts:?}");
+    }
+}
