@@ -572,7 +572,7 @@ impl Code {
                 Input,
                 Never,
                 "The video uses a codec that Spool can't decode",
-                "The {kind} uses {codec}.",
+                "The {kind} uses {codec}, which Spool can't decode.",
                 "Export it as H.264, HEVC, VP9, AV1 or ProRes with AAC, MP3, Opus or PCM sound.",
             ),
             Code::SourceContainerUnsupported => row(
@@ -617,7 +617,7 @@ impl Code {
                 Input,
                 Never,
                 "The file is encrypted",
-                "The {kind} is protected by {found}.",
+                "The {kind} is encrypted ({found}).",
                 "Upload a file without copy protection.",
             ),
             Code::SourceIndexMissing => row(
@@ -662,7 +662,7 @@ impl Code {
                 Input,
                 Never,
                 "The picture is larger than Spool takes",
-                "The picture is {width}x{height}; at most {limit} pixels are taken.",
+                "The picture has {width}x{height} pixels; at most {limit} are taken.",
                 "Export it in a smaller size.",
             ),
             Code::SourceStillImage => row(

@@ -64,10 +64,25 @@ pub fn explain(asset: &Asset, notes: &[(Item, LeaseNote)], now: Timestamp) -> Va
         "waits_for": waits_for(asset),
         "deadline": end.map(|end| json!({ "at": end.at, "slot": end.slot })),
         "work": work,
+        "given_up": given_up(asset),
         "reason": card.reason.as_ref().map(crate::card::reason_json),
         "generation": asset.generation().map(|_| asset.generation_number()),
         "retries": asset.retries.len(),
     })
+}
+
+/// What the generation does without: its stills that could not be made.
+fn given_up(asset: &Asset) -> Vec<Value> {
+    let lost = lost_stills(asset).into_iter();
+    let told = |(name, fault): (&str, &JobGivenUp)| json!({ "still": name, "attempts": fault.attempts, "last_fault": short::problem(&fault.problem) });
+    lost.map(told).collect()
+}
+
+fn lost_stills(asset: &Asset) -> Vec<(&str, &JobGivenUp)> {
+    let generation = asset.generation_number();
+    let stills = asset.generation().into_iter().flat_map(|it| it.plan().stills.iter());
+    let fault = |name: &str| last_fault(asset, &Item::Still { generation, name: name.to_owned() });
+    stills.filter_map(|still| Some((still.name.as_str(), fault(&still.name)?))).collect()
 }
 
 /// One item: what the facts say of it and what a worker noted. A chunk that nobody noted and that never failed is not
@@ -148,10 +163,12 @@ fn waits_for(asset: &Asset) -> Option<&'static str> {
 /// The state in a sentence.
 fn sentence(asset: &Asset, work: &[Value]) -> String {
     let running = work.iter().filter(|item| item["state"] == "running").count();
-    let workers = match running {
-        0 => "no worker has said that it works on it".to_owned(),
-        1 => "one worker is on it".to_owned(),
-        n => format!("{n} workers are on it"),
+    let waits = work.iter().find(|item| item["state"] == "waits_for_retry");
+    let workers = match (running, waits.and_then(|item| item["last_error"].as_str().zip(item["next_try"].as_str()))) {
+        (0, Some((error, at))) => format!("the last attempt failed ({error}) and the next one begins at {at}"),
+        (0, None) => "no worker has said that it works on it".to_owned(),
+        (1, _) => "one worker is on it".to_owned(),
+        (n, _) => format!("{n} workers are on it"),
     };
     match asset.status() {
         Status::Uploading if is_copied(asset) => {
@@ -165,7 +182,12 @@ fn sentence(asset: &Asset, work: &[Value]) -> String {
             (Some(_), _) => "Everything is encoded; the planner has to state it.".to_owned(),
             (None, _) => "The source was accepted; the planner has to say what is made of it.".to_owned(),
         },
-        Status::Ready => "Everything is made and published.".to_owned(),
+        Status::Ready => match lost_stills(asset).as_slice() {
+            [] => "Everything is made and published.".to_owned(),
+            [(name, fault), ..] => {
+                format!("Everything is made and published but the {name}. {}", fault.problem.detail())
+            }
+        },
         Status::Rejected | Status::Failed | Status::Abandoned => {
             asset.problem().map(spool_proto::Problem::detail).unwrap_or_default()
         }
@@ -177,5 +199,57 @@ fn size(asset: &Asset) -> String {
     match asset.upload.as_ref().map(|end| &end.it) {
         Some(UploadEnd::Stored(source)) => format!("{} bytes", source.size_bytes),
         Some(UploadEnd::Abandoned { .. }) | None => "nothing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spool_proto::event::{Published, RenditionsCompleted};
+    use spool_proto::id::AttemptId;
+    use spool_proto::testing::{Given, values};
+    use spool_proto::{Code, Problem, Slot};
+
+    use super::*;
+
+    #[test]
+    fn a_poster_that_was_given_up_is_told_of_a_ready_asset() {
+        let plan = values::plan(&[1], 4_000);
+        let name = plan.stills[0].name.clone();
+        let problem = Problem::new(Code::ChildStalled).with("limit", "15 s").with("attempts", 2);
+        let fault = Slot::EncodeFault { item: Item::Still { generation: 1, name }, round: 0 };
+        let published = Published { generation: 1, attempt: AttemptId::from_bits(8), files: vec![] };
+        let given = Given::planned(plan)
+            .chunk(1, 0)
+            .then(fault, JobGivenUp { problem, attempts: 2 })
+            .then(Slot::EncodeOutcome { generation: 1 }, RenditionsCompleted { objects: 1, bytes: 1 })
+            .then(Slot::Publish { revision: 1 }, published);
+        let answer = explain(&given.fold(), &[], Timestamp::from_ms(0));
+        assert_eq!(answer["given_up"][0]["still"], "poster");
+        assert_eq!(answer["given_up"][0]["last_fault"]["code"], "child_stalled");
+        let sentence = answer["sentence"].as_str().unwrap_or_default();
+        assert!(
+            sentence.starts_with("Everything is made and published but the poster. Nothing came out"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn who_waits_for_a_retry_is_told_what_failed_and_when_it_goes_on() {
+        let now = Timestamp::from_ms(60_000);
+        let note = LeaseNote {
+            holder: "a/7".to_owned(),
+            attempt: 2,
+            since: now,
+            updated_at: now,
+            progress_percent: None,
+            last_error: Some("source_unreadable: store an object: disk full".to_owned()),
+            next_try: Some(now.plus(Duration::from_secs(5))),
+        };
+        let answer = explain(&Given::stored().fold(), &[(Item::Inspect { verdict: 1 }, note)], now);
+        let sentence = answer["sentence"].as_str().unwrap_or_default();
+        let told = "the last attempt failed (source_unreadable: store an object: disk full) and the next one begins at";
+        assert!(sentence.contains(told), "{sentence}");
     }
 }

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use spool_proto::Asset;
 use spool_proto::asset::Generation;
 use spool_proto::media::{DynamicRange, NS_PER_MS, SourceFacts};
+use spool_proto::{Asset, Item, Problem};
 
 /// Something people should know. A closed list: names are contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +38,12 @@ pub enum Warning {
     },
     /// The picture was interlaced and was made progressive.
     Deinterlaced,
-    /// Every second frame was left out.
-    FramesHalved,
+    /// Of each run of so many frames one was kept.
+    FramesHalved {
+        /// How many.
+        #[serde(default = "two")]
+        of: u32,
+    },
     /// The file states a length, and far less is in it.
     SourceCutShort {
         /// Milliseconds that it states.
@@ -53,6 +57,13 @@ pub enum Warning {
         picture_ms: u64,
         /// Milliseconds without sound.
         sound_ms: u64,
+    },
+    /// A still picture could not be made; the video plays without it.
+    StillMissing {
+        /// Its name: `poster`.
+        name: String,
+        /// Why.
+        problem: Problem,
     },
     /// The source says where it was recorded. What is published does not.
     SourceHasLocation,
@@ -98,8 +109,11 @@ impl Warning {
                 format!("The picture was mapped from {from} to standard dynamic range.")
             }
             Warning::Deinterlaced => "The picture was interlaced and was made progressive.".to_owned(),
-            Warning::FramesHalved => {
+            Warning::FramesHalved { of: 2 } => {
                 "The source has more than 60 frames a second; every second one was left out.".to_owned()
+            }
+            Warning::FramesHalved { of } => {
+                format!("The source has more than 60 frames a second; one of every {of} was kept.")
             }
             Warning::SourceCutShort { expected_ms, got_ms } => format!(
                 "The file says that it lasts {}, and only {} are in it. Copy it again from its origin if you need the rest.",
@@ -117,6 +131,9 @@ impl Warning {
                 };
                 format!("Inside the file {} are missing; {instead}.", parts.join(" and "))
             }
+            Warning::StillMissing { name, problem } => {
+                format!("No {name} could be made; the video plays without one. {}", problem.detail())
+            }
             Warning::SourceHasLocation => {
                 "The original file says where it was recorded; what is published does not.".to_owned()
             }
@@ -128,6 +145,11 @@ impl Warning {
             }
         }
     }
+}
+
+/// What rows of an earlier Spool mean.
+fn two() -> u32 {
+    2
 }
 
 /// A time for people.
@@ -142,10 +164,10 @@ fn count(number: u32, noun: &str, one: &str, many: &str) -> String {
 /// The warnings of an asset, in the order of [`Warning`].
 pub fn warnings(asset: &Asset) -> Vec<Warning> {
     let mut out = asset.source_facts().map(of_source).unwrap_or_default();
-    let halved =
-        asset.generation().and_then(|generation| generation.plan().video).is_some_and(|video| video.keep_every > 1);
-    out.extend(halved.then_some(Warning::FramesHalved));
+    let kept = asset.generation().and_then(|generation| generation.plan().video).map_or(1, |video| video.keep_every);
+    out.extend((kept > 1).then_some(Warning::FramesHalved { of: kept }));
     out.extend(asset.generation().and_then(missing));
+    out.extend(asset.generation().into_iter().flat_map(|it| stills_missing(asset.generation_number(), it)));
     let facts = asset.unknown.len() as u64;
     out.extend((facts > 0).then_some(Warning::UnknownFacts { facts }));
     out
@@ -156,6 +178,14 @@ fn missing(generation: &Generation) -> Option<Warning> {
     let picture_ms = generation.video.values().map(|it| it.it.missing_ms).sum();
     let sound_ms = generation.audio.values().flat_map(|track| track.values()).map(|it| it.it.missing_ms).sum();
     (picture_ms > 0 || sound_ms > 0).then_some(Warning::MediaMissing { picture_ms, sound_ms })
+}
+
+/// Stills that were given up.
+fn stills_missing(number: u32, generation: &Generation) -> impl Iterator<Item = Warning> {
+    generation.plan().stills.iter().filter_map(move |still| {
+        let fault = generation.standing_fault(&Item::Still { generation: number, name: still.name.clone() })?;
+        Some(Warning::StillMissing { name: still.name.clone(), problem: fault.it.problem.clone() })
+    })
 }
 
 fn of_source(facts: &SourceFacts) -> Vec<Warning> {
@@ -186,9 +216,9 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spool_proto::Slot;
-    use spool_proto::event::VideoStored;
+    use spool_proto::event::{JobGivenUp, VideoStored};
     use spool_proto::testing::{Given, values};
+    use spool_proto::{Code, Slot};
 
     #[test]
     fn a_plain_source_warns_of_nothing() {
@@ -217,6 +247,20 @@ mod tests {
         let both = Warning::MediaMissing { picture_ms: 2_000, sound_ms: 1_940 }.json();
         let sentence = "Inside the file 2.0 s of the picture and 1.9 s of the sound are missing; the last picture stands still there, in silence.";
         assert_eq!(both["detail"], sentence);
+    }
+
+    #[test]
+    fn a_poster_that_was_given_up_is_told_with_its_reason() {
+        let plan = values::plan(&[1], 4_000);
+        let item = Item::Still { generation: 1, name: plan.stills[0].name.clone() };
+        let problem = Problem::new(Code::ChildStalled).with("limit", "15 s").with("attempts", 2);
+        let given =
+            Given::planned(plan).then(Slot::EncodeFault { item, round: 0 }, JobGivenUp { problem, attempts: 2 });
+        let told = warnings(&given.fold()).iter().map(Warning::json).collect::<Vec<_>>();
+        assert_eq!(told.len(), 1);
+        assert_eq!((&told[0]["code"], &told[0]["problem"]["code"]), (&json!("still_missing"), &json!("child_stalled")));
+        let detail = told[0]["detail"].as_str().unwrap_or_default();
+        assert!(detail.starts_with("No poster could be made; the video plays without one. Nothing came"), "{detail}");
     }
 
     #[test]

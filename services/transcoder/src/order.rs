@@ -212,6 +212,31 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// Every code.
+    pub const ALL: [FailureCode; 21] = [
+        Self::SourceEmpty,
+        Self::SourceNotMedia,
+        Self::SourceStillImage,
+        Self::SourceContainerUnsupported,
+        Self::SourceCodecUnsupported,
+        Self::SourceNoStreams,
+        Self::SourceIndexMissing,
+        Self::SourceNoSamples,
+        Self::SourceCorrupt,
+        Self::SourceDamaged,
+        Self::SourcePictureTooLarge,
+        Self::SourceTooLong,
+        Self::SourceEncrypted,
+        Self::SourceUndecodable,
+        Self::SourceUnreadable,
+        Self::ChildCrashed,
+        Self::ChildStalled,
+        Self::ChildMemory,
+        Self::ChildCpu,
+        Self::CageUnavailable,
+        Self::ChildFailed,
+    ];
+
     /// As the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {

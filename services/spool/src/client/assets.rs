@@ -187,16 +187,29 @@ fn tree(value: &Value, depth: usize) -> String {
     let indent = "  ".repeat(depth);
     let child = |name: &str, value: &Value| match value {
         Value::Null => None,
-        Value::Object(fields) if fields.is_empty() => None,
-        Value::Array(items) if items.is_empty() => None,
-        Value::Object(_) | Value::Array(_) => Some(format!("{indent}{name}:\n{}", tree(value, depth + 1))),
+        Value::Object(_) | Value::Array(_) => {
+            // What holds nothing but nothing is nothing.
+            let inner = tree(value, depth + 1);
+            (!inner.is_empty()).then(|| format!("{indent}{name}:\n{inner}"))
+        }
         Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(format!("{indent}{name}: {}", plain(value))),
     };
     match value {
         Value::Object(fields) => fields.iter().filter_map(|(k, v)| child(k, v)).collect::<Vec<_>>().join("\n"),
-        Value::Array(items) => items.iter().filter_map(|v| child("-", v)).collect::<Vec<_>>().join("\n"),
+        Value::Array(items) => items.iter().filter_map(|v| dash(v, depth)).collect::<Vec<_>>().join("\n"),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => format!("{indent}{}", plain(value)),
     }
+}
+
+/// One of a list: its lines behind a dash, if it has any.
+fn dash(value: &Value, depth: usize) -> Option<String> {
+    let inner = match value {
+        Value::Null => return None,
+        Value::Object(_) | Value::Array(_) => tree(value, depth + 1),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => plain(value),
+    };
+    let indent = "  ".repeat(depth);
+    (!inner.is_empty()).then(|| format!("{indent}- {}", inner.trim_start()))
 }
 
 /// `spool retry`
@@ -232,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_in_a_tree_has_dashes_and_nothing_of_what_is_empty() {
+        let answer = json!({
+            "status": "encoding", "deadline": null, "generation": {"none": null}, "given_up": [],
+            "work": [{"item": {"video": {"chunk": 3}}, "state": "running", "holder": null}, {"holder": null}, {}],
+            "names": ["a", "b"],
+        });
+        let expected = "names:\n  - a\n  - b\nstatus: encoding\nwork:\n  - item:\n      video:\n        chunk: 3\n    state: running";
+        assert_eq!(tree(&answer, 0), expected);
+    }
+
+    #[test]
     fn a_fact_fits_into_a_line() {
         let event = json!({
             "sequence": 12, "at": "2026-11-21T06:00:00Z", "kind": "EncodeFailed",
@@ -257,6 +281,6 @@ mod tests {
     #[test]
     fn an_explanation_leaves_out_what_is_empty() {
         let answer = json!({"a": {"b": 1, "c": null}, "d": [], "e": ["x", {"f": 2}]});
-        assert_eq!(tree(&answer, 0), "a:\n  b: 1\ne:\n  -: x\n  -:\n    f: 2");
+        assert_eq!(tree(&answer, 0), "a:\n  b: 1\ne:\n  - x\n  - f: 2");
     }
 }

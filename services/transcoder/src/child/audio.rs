@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gst::prelude::*;
 use spool_proto::media::{AudioFacts, AudioPlan, Plan, SourceFacts};
 
+use super::codecs;
 use super::decode::{Decode, Pulled, Wanted, chain, make};
 use super::encoder::{Coded, Encoder, codec_data, payload};
 use super::head::caps_filter;
@@ -83,7 +84,7 @@ fn judge_the_end(audio: &AudioFacts, plan: &Plan, track: &SoundTrack, gave_up: O
     let detail = gave_up.unwrap_or_else(|| "the stream ended".to_owned());
     if track.retimer.next == 0 {
         let failure = Failure::new(FailureCode::SourceUndecodable, detail);
-        return Err(failure.with("kind", "audio").with("codec", &audio.codec));
+        return Err(failure.with("kind", "audio").with("codec", codecs::for_people(&audio.codec)));
     }
     let expected_ns = audio.end_ns.min(plan.end_ns).saturating_sub(plan.zero_ns);
     let present_ns = track.reached_ns();

@@ -25,8 +25,102 @@ pub fn container(caps: &gst::Caps) -> Result<Container, String> {
         | "audio/x-eac3"
         | "application/x-id3"
         | "application/x-apetag" => Container::Audio,
-        _ => return Err(format!("a file of type {name}, which is not on the list")),
+        _ => return Err(known_file(name)),
     })
+}
+
+/// A container that is taken, as people call a file of it.
+pub fn file_of(container: Container) -> &'static str {
+    match container {
+        Container::Mp4 => "an MP4 file",
+        Container::Matroska => "a Matroska or WebM file",
+        Container::MpegTs => "an MPEG transport stream",
+        Container::MpegPs => "an MPEG program stream",
+        Container::Avi => "an AVI file",
+        Container::Flv => "a Flash video",
+        Container::Ogg => "an Ogg file",
+        Container::Asf => "a Windows Media file",
+        Container::Mxf => "an MXF file",
+        Container::Audio => "a sound file",
+    }
+}
+
+/// A file that is not taken, as people call it.
+fn known_file(name: &str) -> String {
+    match name {
+        "video/x-ivf" => "an IVF file: bare VP8, VP9 or AV1, as encoders write for tests",
+        "video/x-h264" | "video/x-h265" | "video/x-h266" | "video/x-av1" | "video/mpeg" | "video/x-h263" => {
+            "bare coded video without a container"
+        }
+        "video/x-dv" => "bare DV video without a container",
+        "application/x-yuv4mpeg" | "video/x-raw" => "uncompressed video without a container",
+        "application/vnd.rn-realmedia" => "a RealMedia file",
+        "application/x-shockwave-flash" => "a Flash animation",
+        "audio/midi" | "audio/riff-midi" => "a MIDI file: notes and no sound",
+        "video/x-nuv" => "a NuppelVideo file",
+        "video/x-mng" => "an MNG animation",
+        name => return format!("of the type {name}, which Spool does not read"),
+    }
+    .to_owned()
+}
+
+/// A codec as people know it, by its name in the field's words or in gstreamer's.
+pub fn for_people(codec: &str) -> String {
+    let bare = codec.trim_start_matches("video/").trim_start_matches("audio/").trim_start_matches("x-");
+    match bare {
+        "h264" => "H.264/AVC",
+        "h265" | "hevc" => "H.265/HEVC",
+        "h266" => "H.266/VVC",
+        "vp8" => "VP8",
+        "vp9" => "VP9",
+        "av1" => "AV1",
+        "prores" => "Apple ProRes",
+        "mpeg1video" => "MPEG-1 video",
+        "mpeg2video" => "MPEG-2 video",
+        "mpeg" => "MPEG",
+        "mpeg4" | "xvid" | "divx" => "MPEG-4 Part 2 (DivX, Xvid)",
+        "msmpeg" | "msmpeg4" => "Microsoft MPEG-4",
+        "h263" => "H.263",
+        "flv1" | "flash-video" => "Sorenson H.263 (Flash)",
+        "vp6" | "vp6-flash" => "On2 VP6",
+        "theora" => "Theora",
+        "vc1" => "VC-1",
+        "dnxhd" => "DNxHD",
+        "dvvideo" | "dv" => "DV",
+        "ffv1" | "ffv" => "FFV1",
+        "huffyuv" | "ffvhuff" => "HuffYUV",
+        "mjpeg" | "image/jpeg" => "Motion JPEG",
+        "rawvideo" | "raw" => "uncompressed video",
+        "cinepak" => "Cinepak",
+        "indeo" => "Intel Indeo",
+        "gopro-cineform" | "cineform" => "GoPro CineForm",
+        "pn-realvideo" => "RealVideo",
+        "pn-realaudio" => "RealAudio",
+        "aac" => "AAC",
+        "mp1" | "mp2" | "mp3" => return format!("MPEG layer {} sound", &bare[2..]),
+        "opus" => "Opus",
+        "vorbis" => "Vorbis",
+        "flac" => "FLAC",
+        "alac" => "Apple Lossless",
+        "ac3" => "Dolby Digital (AC-3)",
+        "eac3" => "Dolby Digital Plus (E-AC-3)",
+        "ac4" => "Dolby AC-4",
+        "true-hd" | "mlp" => "Dolby TrueHD",
+        "dts" => "DTS",
+        "amr_nb" | "AMR" => "AMR",
+        "amr_wb" | "AMR-WB" => "AMR wideband",
+        _ => {
+            if let Some(tag) = bare.strip_prefix("gst-fourcc-") {
+                return format!("the codec {tag}");
+            }
+            return match bare.strip_prefix("wmav").or_else(|| bare.strip_prefix("wmv")) {
+                Some(version) if bare.starts_with("wmv") => format!("Windows Media Video {version}"),
+                Some(version) => format!("Windows Media Audio {version}"),
+                None => bare.to_owned(),
+            };
+        }
+    }
+    .to_owned()
 }
 
 /// Codec of a picture in the field's words; `Err` holds gstreamer's.
@@ -97,4 +191,36 @@ pub fn audio(caps: &gst::Caps, container: Container) -> Result<String, String> {
         _ => return Err(name.to_owned()),
     }
     .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_names_that_they_know() {
+        for (codec, expected) in [
+            ("video/x-h265", "H.265/HEVC"),
+            ("hevc", "H.265/HEVC"),
+            ("prores", "Apple ProRes"),
+            ("image/jpeg", "Motion JPEG"),
+            ("mp3", "MPEG layer 3 sound"),
+            ("wmv3", "Windows Media Video 3"),
+            ("wmav2", "Windows Media Audio 2"),
+            ("video/x-gst-fourcc-CFHD", "the codec CFHD"),
+            ("video/x-strange", "strange"),
+            ("32-bit PCM in QuickTime", "32-bit PCM in QuickTime"),
+        ] {
+            assert_eq!(for_people(codec), expected);
+        }
+    }
+
+    #[test]
+    fn files_that_are_not_taken_have_names_too() {
+        gst::init().unwrap();
+        let refused = |name: &str| container(&gst::Caps::new_empty_simple(name)).unwrap_err();
+        assert_eq!(refused("video/x-ivf"), "an IVF file: bare VP8, VP9 or AV1, as encoders write for tests");
+        assert_eq!(refused("video/x-h264"), "bare coded video without a container");
+        assert_eq!(refused("video/x-strange"), "of the type video/x-strange, which Spool does not read");
+    }
 }

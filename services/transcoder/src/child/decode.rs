@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError};
 
 use gst::prelude::*;
 
+use super::codecs;
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
@@ -184,7 +185,7 @@ impl Decode {
             if let gst::MessageView::Error(error) = message.view() {
                 let detail = format!("{} ({})", error.error(), error.debug().unwrap_or_default());
                 if error.src().is_some_and(|src| src.name() == self.source_name) {
-                    return Err(Failure::new(FailureCode::SourceUnreadable, detail));
+                    return Err(Failure::new(FailureCode::SourceUnreadable, detail.clone()).with("detail", detail));
                 }
                 self.gave_up.get_or_insert(detail);
             }
@@ -208,7 +209,9 @@ impl Decode {
             return Ok(());
         }
         let detail = missing.to_string();
-        Err(Failure::new(FailureCode::SourceCodecUnsupported, detail).with("kind", kind).with("codec", codec))
+        Err(Failure::new(FailureCode::SourceCodecUnsupported, detail)
+            .with("kind", kind)
+            .with("codec", codecs::for_people(&codec)))
     }
 }
 

@@ -148,7 +148,10 @@ fn usable_index(found: Found) -> Result<mp4::Index, Failure> {
     };
     if let Some(track) = index.tracks.iter().find(|t| matches!(&t.format, b"encv" | b"enca" | b"drmi" | b"drms")) {
         let kind = if track.video { Kind::Video } else { Kind::Audio };
-        let found = String::from_utf8_lossy(&track.format).into_owned();
+        let found = match &track.format {
+            b"drmi" | b"drms" => "FairPlay, as Apple's shops use it",
+            _ => "Common Encryption, as streaming services use it",
+        };
         return Err(Failure::new(FailureCode::SourceEncrypted, "by its sample description")
             .with("kind", kind.as_str())
             .with("found", found));
@@ -162,7 +165,7 @@ fn usable_index(found: Found) -> Result<mp4::Index, Failure> {
         if promised == 0 {
             let tracks = index.tracks.len();
             let failure = Failure::new(FailureCode::SourceNoSamples, "mp4 with empty sample tables and no fragments");
-            return Err(failure.with("expected", format!("{tracks} track{}", if tracks == 1 { "" } else { "s" })));
+            return Err(failure.with("expected", streams_text(tracks)));
         }
         missing_media(&index)?;
     }
@@ -185,6 +188,10 @@ fn missing_media(index: &mp4::Index) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn streams_text(number: usize) -> String {
+    format!("{number} stream{}", if number == 1 { "" } else { "s" })
 }
 
 /// A time for people.
@@ -215,9 +222,9 @@ fn container_of(demuxed: &Demuxed, sniffed: Sniffed) -> Result<Container, Failur
     match (&demuxed.gave_up, sniffed) {
         // Its first bytes say Matroska, and no reader agrees: the header behind them is broken.
         (Some((_, detail)), Sniffed::Ebml) if demuxed.streams.is_empty() => Err(damaged("header (EBML)", detail)),
-        (Some((Trouble::Encrypted, detail)), _) => {
-            Err(Failure::new(FailureCode::SourceEncrypted, detail).with("kind", "file").with("found", "encryption"))
-        }
+        (Some((Trouble::Encrypted, detail)), _) => Err(Failure::new(FailureCode::SourceEncrypted, detail)
+            .with("kind", "file")
+            .with("found", "as it says itself")),
         (Some((Trouble::Other, detail)), _) if demuxed.streams.is_empty() && container.is_ok() => {
             Err(damaged("structure", detail))
         }
@@ -280,7 +287,7 @@ impl Facts<'_> {
         let audio = self.choose_audio(&audios)?;
         if video.is_none() && audio.is_none() {
             let failure = Failure::new(FailureCode::SourceNoSamples, "streams are declared and hold nothing");
-            return Err(failure.with("expected", format!("{} streams", videos.len() + audios.len())));
+            return Err(failure.with("expected", streams_text(videos.len() + audios.len())));
         }
         let video = video.map(|chosen| self.video_facts(chosen)).transpose()?;
         let audio = audio.map(|chosen| self.audio_facts(chosen)).transpose()?;
@@ -324,10 +331,11 @@ impl Facts<'_> {
     }
 
     fn no_streams(&self) -> Failure {
-        let found = format!("{:?}", self.container);
         match &self.demuxed.gave_up {
             Some((_, detail)) => Failure::new(FailureCode::SourceCorrupt, detail).with("part", "structure"),
-            None => Failure::new(FailureCode::SourceNoStreams, "no streams").with("found", format!("{found} file")),
+            None => {
+                Failure::new(FailureCode::SourceNoStreams, "no streams").with("found", codecs::file_of(self.container))
+            }
         }
     }
 
@@ -360,8 +368,8 @@ impl Facts<'_> {
     fn fits(&self, met: &Met) -> Result<(), Failure> {
         if met.too_many {
             return Err(Failure::new(FailureCode::SourceTooLong, format!("more than {} samples", met.samples.len()))
-                .with("duration", "longer")
-                .with("limit", format!("{} frames", self.limits.max_samples)));
+                .with("duration", format!("more than {} frames or packets of sound", self.limits.max_samples))
+                .with("limit", "that"));
         }
         match picture::size(met.caps.as_ref()) {
             Some(size) => size_fits(self.limits, size),
@@ -462,7 +470,8 @@ fn size_fits(limits: &InspectLimits, (width, height): (u32, u32)) -> Result<(), 
     if width.max(height) <= limits.max_side_px && area((width, height)) <= limits.max_pixels {
         return Ok(());
     }
-    let limit = format!("{} and {} on a side", limits.max_pixels, limits.max_side_px);
+    // In the words of the sentence: "at most … are taken".
+    let limit = format!("{} on a side and {} million in all", limits.max_side_px, limits.max_pixels / 1_000_000);
     Err(Failure::new(FailureCode::SourcePictureTooLarge, "by its header")
         .with("width", width)
         .with("height", height)
@@ -476,7 +485,7 @@ fn area((width, height): (u32, u32)) -> u64 {
 fn unsupported(kind: Kind, codec: &str) -> Failure {
     Failure::new(FailureCode::SourceCodecUnsupported, "not on the list")
         .with("kind", kind.as_str())
-        .with("codec", codec)
+        .with("codec", codecs::for_people(codec))
 }
 
 /// Only containers whose accurate seeks were measured to give the same frames as reading through are cut, and only where

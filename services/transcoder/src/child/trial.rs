@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::codecs;
 use super::decode::{Decode, Pulled, Wanted, chain, make};
 use super::source::Ranges;
 use super::streams::Kind;
@@ -56,5 +57,7 @@ pub fn decode(
 
 /// Nothing of a stream could be decoded.
 pub fn undecodable(kind: Kind, codec: &str, detail: &str) -> Failure {
-    Failure::new(FailureCode::SourceUndecodable, detail).with("kind", kind.as_str()).with("codec", codec)
+    Failure::new(FailureCode::SourceUndecodable, detail)
+        .with("kind", kind.as_str())
+        .with("codec", codecs::for_people(codec))
 }

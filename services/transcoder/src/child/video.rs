@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gst_video::VideoFrameExt as _;
 use spool_proto::media::{Cut, Plan, SourceFacts, VideoFacts};
 
+use super::codecs;
 use super::decode::{Decode, Pulled, Wanted};
 use super::edits::Ends;
 use super::even::Even;
@@ -244,7 +245,9 @@ pub(crate) fn damaged(expected_ns: u64, present_ns: u64, detail: &str) -> Failur
 }
 
 fn undecodable(video: &VideoFacts, detail: &str) -> Failure {
-    Failure::new(FailureCode::SourceUndecodable, detail).with("kind", "video").with("codec", &video.codec)
+    Failure::new(FailureCode::SourceUndecodable, detail)
+        .with("kind", "video")
+        .with("codec", codecs::for_people(&video.codec))
 }
 
 /// Nominal distance of two frames.

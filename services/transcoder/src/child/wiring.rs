@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 
+use super::codecs;
 use super::decode::{Wanted, make, own};
 use super::streams::Kind;
 use super::times::{self, Stated};
@@ -83,7 +84,7 @@ pub(crate) fn wire_streams(
         let came = queue.upgrade().and_then(|queue| queue.static_pad("sink")).is_none_or(|sink| sink.is_linked());
         if !came {
             let failure = Failure::new(FailureCode::SourceUndecodable, "the stream never came");
-            let failure = failure.with("kind", wanted.kind.as_str()).with("codec", "unknown");
+            let failure = failure.with("kind", wanted.kind.as_str()).with("codec", "of an unknown codec");
             told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         }
         None
@@ -144,7 +145,7 @@ fn wire_decoder(
         let best = decoders.into_iter().filter(|f| f.can_sink_any_caps(&caps)).max_by_key(merit);
         let best = best.ok_or_else(|| {
             let failure = Failure::new(FailureCode::SourceCodecUnsupported, format!("no decoder takes {caps}"));
-            failure.with("kind", kind.as_str()).with("codec", &name)
+            failure.with("kind", kind.as_str()).with("codec", codecs::for_people(&name))
         })?;
         let decoder = best.create().build().map_err(own)?;
         if kind == Kind::Video {

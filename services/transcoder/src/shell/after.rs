@@ -34,8 +34,9 @@ pub enum After {
     System(Problem),
 }
 
-/// What follows the failure of delivery number `attempt` (from 1), `last` if no further one will come.
-pub fn after(failure: &Failure, attempt: u64, last: bool) -> After {
+/// What follows the failure of delivery number `attempt` (from 1), `last` if no further one will come. `trace` is what the
+/// log tells of it under.
+pub fn after(failure: &Failure, attempt: u64, last: bool, trace: &str) -> After {
     match failure.code {
         FailureCode::SourceEmpty
         | FailureCode::SourceNotMedia
@@ -50,16 +51,16 @@ pub fn after(failure: &Failure, attempt: u64, last: bool) -> After {
         | FailureCode::SourcePictureTooLarge
         | FailureCode::SourceTooLong
         | FailureCode::SourceEncrypted
-        | FailureCode::SourceUndecodable => After::Source(problem(failure, attempt)),
+        | FailureCode::SourceUndecodable => After::Source(problem(failure, attempt, trace)),
         FailureCode::ChildCrashed | FailureCode::ChildStalled | FailureCode::ChildMemory | FailureCode::ChildCpu => {
             if attempt < CHILD_ATTEMPTS && !last {
                 return After::Retry { after: CHILD_RETRY_AFTER };
             }
-            After::Source(problem(failure, attempt))
+            After::Source(problem(failure, attempt, trace))
         }
         FailureCode::SourceUnreadable | FailureCode::CageUnavailable | FailureCode::ChildFailed => {
             if last {
-                return After::System(problem(failure, attempt));
+                return After::System(problem(failure, attempt, trace));
             }
             let pause = SYSTEM_RETRY_AFTER.saturating_mul(u32::try_from(attempt).unwrap_or(u32::MAX));
             After::Retry { after: pause.min(SYSTEM_RETRY_LIMIT) }
@@ -93,9 +94,12 @@ pub fn code(failure: FailureCode) -> Code {
     }
 }
 
-fn problem(failure: &Failure, attempt: u64) -> Problem {
+fn problem(failure: &Failure, attempt: u64, trace: &str) -> Problem {
     let mut params = failure.params.clone();
     params.insert("attempts".to_owned(), attempt.to_string());
+    if code(failure.code) == Code::Internal {
+        params.insert("trace".to_owned(), trace.to_owned());
+    }
     Problem { code: code(failure.code), params }
 }
 
@@ -106,14 +110,16 @@ mod tests {
     #[test]
     fn a_bad_source_is_final_at_once() {
         let failure = Failure::new(FailureCode::SourceNotMedia, "typefind").with("found", "a text");
-        assert!(matches!(after(&failure, 1, false), After::Source(problem) if problem.code == Code::SourceNotMedia));
+        assert!(
+            matches!(after(&failure, 1, false, ""), After::Source(problem) if problem.code == Code::SourceNotMedia)
+        );
     }
 
     #[test]
     fn a_crash_gets_exactly_one_more_attempt() {
         let failure = Failure::new(FailureCode::ChildCrashed, "signal 11");
-        assert_eq!(after(&failure, 1, false), After::Retry { after: CHILD_RETRY_AFTER });
-        let After::Source(problem) = after(&failure, 2, false) else { panic!("final") };
+        assert_eq!(after(&failure, 1, false, ""), After::Retry { after: CHILD_RETRY_AFTER });
+        let After::Source(problem) = after(&failure, 2, false, "") else { panic!("final") };
         assert_eq!(problem.params["attempts"], "2");
     }
 
@@ -121,8 +127,60 @@ mod tests {
     fn a_failure_of_ours_never_rejects_a_source() {
         let failure = Failure::own("no such element: x264enc");
         for attempt in 1..=5 {
-            assert!(!matches!(after(&failure, attempt, attempt == 5), After::Source(_)));
+            assert!(!matches!(after(&failure, attempt, attempt == 5, ""), After::Source(_)));
         }
-        assert!(matches!(after(&failure, 5, true), After::System(_)));
+        assert!(matches!(after(&failure, 5, true, ""), After::System(_)));
+    }
+
+    /// The sources of this crate, but for tests and this file.
+    fn sources(dir: &std::path::Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if !path.ends_with("shell/after.rs") && !path.ends_with("tests.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+
+    /// The values that a sentence and its advice name.
+    fn named(code: Code) -> Vec<&'static str> {
+        let parts = [code.sentence(), code.advice()].into_iter().flat_map(|text| text.split('{').skip(1));
+        parts.filter_map(|part| part.split_once('}').map(|(name, _)| name)).collect()
+    }
+
+    /// Reads the places themselves: no set of broken files reaches all of them.
+    #[test]
+    fn every_place_that_names_a_failure_fills_its_sentence() {
+        let mut files = Vec::new();
+        sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+        let (mut met, mut wrong) = (std::collections::BTreeSet::new(), Vec::new());
+        for (path, text) in &files {
+            for (at, _) in text.match_indices("Failure::new(") {
+                // Up to the next failure or the end of the function: builders may go on after a `let`.
+                let rest = &text[at + "Failure::new(".len()..];
+                let end = [rest.find("Failure::new("), rest.find("\n}\n"), rest.find("\n    }\n")];
+                let place = &rest[..end.into_iter().flatten().min().unwrap_or(rest.len())];
+                let Some(name) = place.trim_start().strip_prefix("FailureCode::") else { continue };
+                let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                let failure = |code: &FailureCode| format!("{code:?}") == name;
+                let code = FailureCode::ALL.iter().copied().find(failure).unwrap_or_else(|| panic!("{path}: {name}"));
+                met.insert(code);
+                let filled = problem(&Failure::new(code, ""), 1, "x").params;
+                for value in named(super::code(code)) {
+                    let given = place.contains(&format!("with(\"{value}\"")) || filled.contains_key(value);
+                    if !given {
+                        wrong.push(format!("{path}: {name} without {value}"));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        // What is ours is named by `Failure::own`.
+        let unmet: Vec<_> = FailureCode::ALL.iter().filter(|code| !met.contains(code)).collect();
+        assert_eq!(unmet, [&FailureCode::ChildFailed]);
     }
 }

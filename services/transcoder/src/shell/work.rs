@@ -77,6 +77,8 @@ struct Attempt<'a> {
     number: u64,
     since: Timestamp,
     noted: std::sync::Mutex<Option<Duration>>,
+    /// What ended the attempt before, so that a running one still shows it.
+    earlier: std::sync::OnceLock<String>,
 }
 
 impl Worker {
@@ -95,6 +97,7 @@ impl Worker {
             number: delivery.attempt,
             since: self.deps.clock.now(),
             noted: std::sync::Mutex::new(None),
+            earlier: std::sync::OnceLock::new(),
         };
         let work = async {
             match attempt.work().await {
@@ -108,6 +111,7 @@ impl Worker {
 
 impl Attempt<'_> {
     async fn work(&self) -> Result<Decision, Broke> {
+        self.recall().await;
         let asset = self.read().await?;
         let begun = self.worker.deps.clock.monotonic();
         match start(asset.as_ref(), self.order) {
@@ -332,14 +336,17 @@ impl Attempt<'_> {
             Broke::Failed(failure) => failure.clone(),
             Broke::System { what, source } => {
                 tracing::warn!(error = source.as_ref() as &dyn std::error::Error, "could not {what}");
-                Failure::new(FailureCode::SourceUnreadable, *what)
+                let detail = format!("{what}: {}", chain(source.as_ref()));
+                Failure::new(FailureCode::SourceUnreadable, detail.clone()).with("detail", detail)
             }
         };
         tracing::warn!(code = %failure.code, detail = %failure.detail, "attempt failed");
         if !self.lease.is_held() {
             return Decision::Retry { after: LOG_RETRY, why: "the lease was lost".to_owned() };
         }
-        match after(&failure, self.number, last) {
+        // The span names both on every line.
+        let trace = format!("{} {}", self.order.asset, self.order.job.item());
+        match after(&failure, self.number, last, &trace) {
             After::Retry { after } => {
                 self.note(None, Some(failure.to_string()), Some(after)).await;
                 Decision::Retry { after, why: failure.to_string() }
@@ -402,12 +409,23 @@ impl Attempt<'_> {
             since: self.since,
             updated_at: now,
             progress_percent: percent,
-            last_error,
+            last_error: last_error.or_else(|| self.earlier.get().cloned()),
             next_try: retry_after.map(|after| now.plus(after)),
         };
         // A note is for `explain` alone; work goes on without it.
         if let Err(err) = self.worker.leases.put(&self.note_key(), &note).await {
             tracing::debug!(error = &err as &dyn std::error::Error, "could not note the lease");
+        }
+    }
+
+    /// Reads what the attempt before left. Only for `explain`: work goes on without it.
+    async fn recall(&self) {
+        if self.number > 1
+            && let Ok(Some(note)) = self.worker.leases.get(&self.note_key()).await
+            && let Some(error) = note.value.last_error
+        {
+            // The first one to say so: an attempt recalls once.
+            let _ = self.earlier.set(error);
         }
     }
 
@@ -420,6 +438,17 @@ impl Attempt<'_> {
     fn note_key(&self) -> String {
         lease::key(&self.order.tenant, &self.order.asset, &self.order.job.item())
     }
+}
+
+/// An error with all that it came from, in one line.
+fn chain(err: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text = format!("{text}: {err}");
+        cause = err.source();
+    }
+    text
 }
 
 /// Renditions of chunks that are not complete yet.
@@ -466,7 +495,15 @@ fn percent(plan: &Plan, at_ns: u64) -> u32 {
 }
 
 fn answer(finished: Result<attempt::Finished, AttemptError>) -> Result<Answer, Broke> {
-    let finished = finished.map_err(|err| system("carry the attempt through")(err.into()))?;
+    let finished = finished.map_err(|err| match err {
+        AttemptError::CageRefused(why) => {
+            Broke::Failed(Failure::new(FailureCode::CageUnavailable, why.clone()).with("detail", why))
+        }
+        AttemptError::Start(err) => Broke::Failed(Failure::own(format!("start the media child: {err}"))),
+        err @ (AttemptError::Source { .. } | AttemptError::ReceiverGone) => {
+            system("carry the attempt through")(err.into())
+        }
+    })?;
     tracing::debug!(usage = ?finished.usage, said = %finished.said.trim(), "the media child ended");
     match finished.answer {
         Answer::Failed(failure) => Err(Broke::Failed(failure)),
