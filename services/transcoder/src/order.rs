@@ -151,6 +151,7 @@ pub struct StillMade {
 /// The child's last word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one of these for each child, at its end")]
 pub enum Answer {
     /// To `Inspect`.
     Inspected(SourceFacts),

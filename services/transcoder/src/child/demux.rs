@@ -299,7 +299,13 @@ fn watch(pad: &gst::Pad, stream: &Shared<Met>, plain: bool, max_samples: u64) {
             Some(gst::PadProbeData::Event(event)) => match event.view() {
                 gst::EventView::Segment(_) if plain => *lock(&segment) = Some(gst::FormattedSegment::new()),
                 gst::EventView::Segment(new) => *lock(&segment) = new.segment().clone().downcast().ok(),
-                gst::EventView::Caps(caps) => lock(&stream).caps = Some(caps.caps_owned()),
+                gst::EventView::Caps(caps) => {
+                    let mut stream = lock(&stream);
+                    // Bare sound is handed out before anybody knows what it is.
+                    let caps = caps.caps_owned();
+                    stream.kind = stream.kind.or_else(|| Kind::of_caps(&caps));
+                    stream.caps = Some(caps);
+                }
                 gst::EventView::Tag(tag) => {
                     lock(&stream).tags.make_mut().insert(tag.tag(), gst::TagMergeMode::Replace);
                 }

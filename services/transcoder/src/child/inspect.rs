@@ -16,7 +16,7 @@ use super::samples::Summary;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::{self, Candidate, Kind};
-use super::{avi, codecs, ebml, mend, trial};
+use super::{avi, bare, codecs, ebml, mend, trial};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 use crate::wire::MAX_RANGE_BYTES;
 
@@ -72,12 +72,11 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         // The tables and the demuxer differ: the demuxer decodes, so it is right.
         demuxed = demux::read(ranges, Until::End, limits.max_samples, output)?;
     }
-    let promised_ms = match container {
-        _ if known => None,
-        Container::Avi => avi::promised_ms(&head),
-        _ => demuxed.length_ns.map(|ns| ns / NS_PER_MS).filter(|_| states_its_length(container)),
-    };
-    Facts { ranges, limits, output, container, demuxed: &demuxed, damage, promised_ms }.state()
+    let promised_ms = (!known).then(|| promised_ms(container, &head, &demuxed)).flatten();
+    let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
+    let bare = bare.flatten();
+    let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
+    Facts { ranges, limits, output, container, demuxed: &demuxed, damage, promised_ms, bare }.state()
 }
 
 /// The container whose chain of links is walked in search of damage.
@@ -90,13 +89,14 @@ fn chain_of(head: &[u8], index: Option<&mp4::Index>) -> Option<Container> {
     }
 }
 
-/// Is what the demuxer takes for the length a header's statement, and no estimate of its own?
-fn states_its_length(container: Container) -> bool {
+/// The length that a header states; what a demuxer reckons by itself is no promise.
+fn promised_ms(container: Container, head: &[u8], demuxed: &Demuxed) -> Option<u64> {
     match container {
-        Container::Mp4 | Container::Matroska | Container::Flv | Container::Asf => true,
-        Container::Avi | Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Mxf | Container::Audio => {
-            false
+        Container::Mp4 | Container::Matroska | Container::Flv | Container::Asf => {
+            demuxed.length_ns.map(|ns| ns / NS_PER_MS)
         }
+        Container::Avi => avi::promised_ms(head),
+        Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Mxf | Container::Audio => None,
     }
 }
 
@@ -271,6 +271,8 @@ struct Facts<'a> {
     damage: Vec<Span>,
     /// Length that a header states.
     promised_ms: Option<u64>,
+    /// Where bare sound begins and ends by its own word.
+    bare: Option<bare::Sound>,
 }
 
 /// A chosen stream: its position among its kind, and what was met.
@@ -413,14 +415,19 @@ impl Facts<'_> {
         let tried = trial::decode(self.ranges, Kind::Audio, stream, &codec, self.output)?;
         let info = gst_audio::AudioInfo::from_caps(&tried.caps)
             .map_err(|_| trial::undecodable(Kind::Audio, &codec, "decoded caps are no sound"))?;
+        // What an encoder put before and behind it is not to be heard.
+        let (first_ns, end_ns) = self.bare.map_or((summary.first_ns, summary.end_ns), |sound| {
+            let (first_ns, end_ns) = sound.span_ns();
+            (first_ns.min(summary.end_ns), end_ns.min(summary.end_ns))
+        });
         Ok(AudioFacts {
             stream,
             codec,
             sample_rate: info.rate(),
             channels: info.channels(),
             language: picture::language(&met.tags),
-            first_ns: summary.first_ns,
-            end_ns: summary.end_ns,
+            first_ns,
+            end_ns,
         })
     }
 }

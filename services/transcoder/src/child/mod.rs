@@ -10,6 +10,7 @@ use crate::order::{Answer, Failure, Order, Output};
 
 pub mod audio;
 mod avi;
+mod bare;
 pub mod codecs;
 pub mod decode;
 pub mod demux;

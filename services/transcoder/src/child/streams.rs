@@ -14,6 +14,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Of caps; none of others.
+    pub fn of_caps(caps: &gst::Caps) -> Option<Self> {
+        let name = caps.structure(0)?.name().as_str();
+        if name.starts_with("video/") || name.starts_with("image/") {
+            return Some(Self::Video);
+        }
+        name.starts_with("audio/").then_some(Self::Audio)
+    }
+
     /// As sentences name it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -100,7 +100,8 @@ fn is_wanted(parser: &gst::Element, pad: &gst::Pad, wanted: Wanted) -> bool {
     let pads = demuxers(parser).into_iter().flat_map(|demuxer| demuxer.src_pads());
     let ids: BTreeSet<_> = pads.filter(|pad| carries(pad, wanted.kind)).filter_map(|pad| pad.stream_id()).collect();
     let chosen = ids.into_iter().nth(wanted.stream as usize);
-    chosen.is_none_or(|id| pad.stream_id() == Some(id))
+    // One that has no id yet is not a demuxer's, so it is the only one.
+    chosen.is_none_or(|id| pad.stream_id().is_none_or(|own| own == id))
 }
 
 /// Does a pad carry pictures, or sound?
@@ -108,12 +109,13 @@ fn carries(pad: &gst::Pad, kind: Kind) -> bool {
     if let Some(stream) = pad.stream() {
         return kind.matches(stream.stream_type());
     }
-    let caps = pad.current_caps();
-    let name = caps.as_ref().and_then(|caps| caps.structure(0)).map_or("", |s| s.name().as_str());
-    match kind {
-        Kind::Video => name.starts_with("video/") || name.starts_with("image/"),
-        Kind::Audio => name.starts_with("audio/"),
-    }
+    Kind::of_caps(&caps_of(pad)) == Some(kind)
+}
+
+/// What a pad carries, as far as it is known: bare sound is handed out before the first packet came, and then with the
+/// caps of the tags before it, or none.
+fn caps_of(pad: &gst::Pad) -> gst::Caps {
+    pad.current_caps().filter(|caps| Kind::of_caps(caps).is_some()).unwrap_or_else(|| pad.query_caps(None))
 }
 
 /// The best-ranked decoder of what the pad carries, between the pad and `queue`. Raw streams need none.
@@ -125,7 +127,7 @@ fn wire_decoder(
     kind: Kind,
     sought: &Sought,
 ) -> Result<(), Failure> {
-    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let caps = caps_of(pad);
     let name = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
     let ahead = make("queue")?;
     ahead.set_property("max-size-buffers", AHEAD);

@@ -42,7 +42,7 @@ fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 fn matroska(clusters: usize) -> Vec<u8> {
-    let blocks = (0..9).flat_map(|n| element(&[0xa3], &vec![n; 200])).collect::<Vec<u8>>();
+    let blocks = (0..9).flat_map(|n| element(&[0xa3], &[n; 200])).collect::<Vec<u8>>();
     let cluster = element(&[0x1f, 0x43, 0xb6, 0x75], &[element(&[0xe7], &[1]), blocks].concat());
     let start = element(&[0x1a, 0x45, 0xdf, 0xa3], &element(&[0x42, 0x82], b"webm"));
     [start, vec![0x18, 0x53, 0x80, 0x67, 0xff], element(&[0x15, 0x49, 0xa9, 0x66], &[0; 30]), cluster.repeat(clusters)]
