@@ -145,6 +145,10 @@ pub enum AttemptError {
     ReceiverGone,
 }
 
+/// How the child's allocator (glibc) is told to give pictures back: with its own rules a chunk of 1080p in five renditions
+/// peaked at 469 MiB instead of 457 and kept 242 instead of 125 after it, for the same processor time.
+const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "1048576")];
+
 /// Starts children. One for a process; dropping it ends those that still run.
 pub struct Launcher {
     config: ChildConfig,
@@ -219,7 +223,8 @@ impl Launcher {
             .arg("serve")
             .arg(std::process::id().to_string())
             .env_clear()
-            .envs(self.registry.environment(false));
+            .envs(self.registry.environment(false))
+            .envs(ALLOCATOR);
         command
     }
 

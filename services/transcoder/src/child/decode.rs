@@ -28,7 +28,7 @@ const QUIET_LIMIT: u32 = 150;
 /// still counts, and a decoder may be behind.
 const DRAINED_LIMIT: u32 = 10;
 /// Decoded pictures or blocks of sound that wait between decoder, tail and caller, each.
-const QUEUED: u32 = 4;
+const QUEUED: u32 = 2;
 
 /// What to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::decode::own;
 use crate::order::Failure;
 
 /// Buffers that wait for one encoder. More would only cost memory: all run as fast as the slowest.
-const QUEUED: u64 = 3;
+const QUEUED: u64 = 2;
 /// How often a full queue is looked at beside being woken, so that an encoder's failure is seen.
 const LOOK: Duration = Duration::from_millis(100);
 
