@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,15 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
 const RESTARTS_IN_A_ROW: u32 = 10;
 /// A child that lived this long ends a row of restarts.
 const LIVED: Duration = Duration::from_secs(60);
+/// How often its log and its disk are looked at.
+const LOOK_AT_DISK: Duration = Duration::from_secs(1);
+/// What it writes to its log when its disk is full. From then on its stream takes no write, also when there is room again,
+/// until it is started anew (seen with 2.15.1).
+const FULL: &[u8] = b"no space left on device";
+/// With fewer free bytes it counts as full without a word: its log lies on the same disk.
+const FULL_BYTES: u64 = 1 << 20;
+/// Free bytes with which starting it anew is worth it.
+const ROOM_BYTES: u64 = 32 << 20;
 /// How much of the log an error quotes.
 const LOG_END: usize = 2000;
 /// The log file is begun anew at this size.
@@ -41,6 +50,8 @@ const ROLES_CONF: &str = include_str!("../server/roles.conf");
 pub(crate) struct State {
     pub(crate) pid: AtomicU32,
     pub(crate) restarts: AtomicU64,
+    /// It can't write, because its disk is full or was.
+    pub(crate) full: AtomicBool,
 }
 
 /// What the thread is told.
@@ -57,6 +68,8 @@ pub(crate) struct Launch {
     pub(crate) dir: PathBuf,
     pub(crate) port: Option<u16>,
     pub(crate) environment: BTreeMap<String, String>,
+    /// Where in the log the words of the child begin that was started last.
+    pub(crate) log_from: AtomicU64,
 }
 
 impl Launch {
@@ -87,6 +100,7 @@ impl Launch {
         let run = self.run_dir();
         self.forget_ports();
         let log = self.open_log().map_err(|source| ServerError::Directory { path: self.log_file(), source })?;
+        self.log_from.store(log.metadata().map_or(0, |meta| meta.len()), Ordering::Relaxed);
         let parent = std::process::id();
         let mut command = Command::new(&self.binary);
         command
@@ -203,6 +217,7 @@ pub(crate) fn keep(
     let mut child = child;
     let mut born = Instant::now();
     let mut in_a_row = 0;
+    let mut disk = Disk::of(launch);
     loop {
         match words.recv_timeout(LOOK) {
             Ok(Word::Stop(done)) => {
@@ -214,10 +229,16 @@ pub(crate) fn keep(
             Ok(Word::Kill) | Err(mpsc::RecvTimeoutError::Disconnected) => return kill(&mut child),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
-        let Some(status) = child.try_wait().transpose() else { continue };
+        let how = match child.try_wait().transpose() {
+            Some(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            None if disk.is_freed(launch, state) => {
+                end(&mut child);
+                "ended, since its disk was full and has room again".to_owned()
+            }
+            None => continue,
+        };
         state.pid.store(0, Ordering::Relaxed);
         in_a_row = if born.elapsed() > LIVED { 0 } else { in_a_row };
-        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!("nats-server died ({how}); starting it again. Its log: {}", launch.log_file().display());
         let restarted = loop {
             if in_a_row >= RESTARTS_IN_A_ROW {
@@ -248,8 +269,56 @@ pub(crate) fn keep(
         };
         child = restarted;
         born = Instant::now();
+        disk = Disk::of(launch);
+        state.full.store(false, Ordering::Relaxed);
         state.pid.store(child.id(), Ordering::Relaxed);
         state.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What is known of the disk under a running child.
+struct Disk {
+    /// How far its log was read.
+    read: u64,
+    looked: Instant,
+}
+
+impl Disk {
+    /// Of a child that was just started: what its log says so far is about the ones before it.
+    fn of(launch: &Launch) -> Self {
+        Self { read: launch.log_from.load(Ordering::Relaxed), looked: Instant::now() }
+    }
+
+    /// Was it full since the child was started, and has it room again?
+    fn is_freed(&mut self, launch: &Launch, state: &State) -> bool {
+        if self.looked.elapsed() < LOOK_AT_DISK {
+            return false;
+        }
+        self.looked = Instant::now();
+        // Where the system does not say, only the server's own words count.
+        let disk = rustix::fs::statvfs(&launch.dir);
+        let free = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let complains = self.complains(launch).unwrap_or(false);
+        if !state.full.load(Ordering::Relaxed) && (complains || free < FULL_BYTES) {
+            state.full.store(true, Ordering::Relaxed);
+            tracing::error!(
+                "the disk of the log, at {}, is full: nothing new is taken until there are {} MiB of room",
+                launch.dir.display(),
+                ROOM_BYTES >> 20
+            );
+        }
+        state.full.load(Ordering::Relaxed) && free >= ROOM_BYTES
+    }
+
+    /// Does what came to its log since the last look say so?
+    fn complains(&mut self, launch: &Launch) -> io::Result<bool> {
+        let mut log = fs::File::open(launch.log_file())?;
+        // Back by the length of the words, in case they came in two parts.
+        log.seek(io::SeekFrom::Start(self.read.saturating_sub(FULL.len() as u64)))?;
+        let mut new = Vec::new();
+        log.take(LOG_MAX_BYTES).read_to_end(&mut new)?;
+        self.read = self.read.saturating_sub(FULL.len() as u64) + new.len() as u64;
+        Ok(new.windows(FULL.len()).any(|words| words == FULL))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -85,6 +85,17 @@ pub struct Server {
     keeper: Option<JoinHandle<()>>,
 }
 
+/// The disk under a child server.
+#[derive(Clone)]
+pub struct ServerDisk(Arc<State>);
+
+impl ServerDisk {
+    /// Is it full, so that the server takes no write? It is started anew once there is room.
+    pub fn is_full(&self) -> bool {
+        self.0.full.load(Ordering::Relaxed)
+    }
+}
+
 /// A password of each user: the kept one, or one made anew.
 pub(crate) fn passwords(kept: &BTreeMap<String, String>) -> Result<BTreeMap<&'static str, String>, ServerError> {
     access::users()
@@ -126,7 +137,7 @@ impl Server {
         let ServerConfig { binary, dir, port, passwords: _ } = config;
         let mut environment = more;
         environment.extend(passwords.iter().map(|(user, p)| (access::password_variable(user), p.clone())));
-        let mut launch = Launch { binary, dir, port, environment };
+        let mut launch = Launch { binary, dir, port, environment, log_from: AtomicU64::new(0) };
         launch.prepare(conf)?;
 
         let state = Arc::new(State::default());
@@ -191,6 +202,11 @@ impl Server {
     /// Its process id; nothing between its death and its next start.
     pub fn pid(&self) -> Option<u32> {
         Some(self.state.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Its disk, for those who say whether all is well.
+    pub fn disk(&self) -> ServerDisk {
+        ServerDisk(Arc::clone(&self.state))
     }
 
     /// Waits until it died and could not be restarted; for ever while it is kept up.

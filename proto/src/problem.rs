@@ -752,7 +752,7 @@ impl Code {
                 System,
                 AfterWait,
                 "A part of Spool does not answer",
-                "{what} did not answer in time.",
+                "{what} is not available at the moment.",
                 "Try again.",
             ),
             Code::UploadCancelled => row(

@@ -78,9 +78,12 @@ impl Lane {
     /// The lane of an item: a function of the item alone, so that an order has one subject.
     pub fn of(item: &Item) -> Lane {
         match item {
-            Item::Inspect { .. } | Item::Video { chunk: 0, .. } | Item::Audio { .. } => Lane::First,
-            // A minute and a half, until which chunks are short; and a poster, which is quickly made and which *ready* waits for.
-            Item::Video { chunk: 1..=9, .. } | Item::Still { .. } => Lane::Next,
+            // A poster is quickly made, and *ready* waits for it: behind other videos' beginnings it would wait for ever.
+            Item::Inspect { .. } | Item::Video { chunk: 0, .. } | Item::Audio { .. } | Item::Still { .. } => {
+                Lane::First
+            }
+            // A minute and a half, until which chunks are short.
+            Item::Video { chunk: 1..=9, .. } => Lane::Next,
             Item::Video { .. } => Lane::Bulk,
             Item::Pass { .. } => Lane::Pass,
         }

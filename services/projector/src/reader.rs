@@ -92,7 +92,7 @@ impl Shared {
                 ReadError::Late => {}
             }
             tracing::error!(error = &error as &dyn std::error::Error, "a read of the view failed");
-            Problem::new(Code::Unavailable).with("what", "the view")
+            Problem::new(Code::Unavailable).with("what", "The view")
         })
     }
 

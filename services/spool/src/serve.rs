@@ -139,6 +139,7 @@ async fn run_roles(
         Ok((server, deps)) => match Running::begin(&config, roles, deps, &stop).await {
             Err(failure) => (server, Err(failure)),
             Ok(running) => {
+                let running = running.with_disk(server.as_ref().map(Server::disk));
                 door.open(http::routes(&config, roles, &running, &stop));
                 let address = format!("http://{address}");
                 let result = attend(out, &address, &config, roles, running, server.as_ref(), &stop, &mut signals).await;

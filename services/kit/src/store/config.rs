@@ -11,7 +11,8 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 use spool_proto::Timestamp;
 
-use super::{OpenError, STAGING_AGE};
+use super::{OpenError, STAGING_AGE, StoreError};
+use crate::units::Bytes;
 
 /// Tries of one request, inside the limit for all of them.
 const RETRIES: usize = 4;
@@ -37,6 +38,14 @@ pub enum StoreConfig {
 pub struct Directory {
     /// Its path; made if it is not there.
     pub path: PathBuf,
+    /// Room on its disk that objects leave free: on one machine the log lies there too, and without room it can't even
+    /// state that something was deleted.
+    #[serde(default = "default_keep_free")]
+    pub keep_free: Bytes,
+}
+
+fn default_keep_free() -> Bytes {
+    Bytes::mib(64)
 }
 
 /// A bucket as store.
@@ -75,11 +84,31 @@ fn default_region() -> String {
 impl StoreConfig {
     /// A directory as store.
     pub fn directory(path: impl Into<PathBuf>) -> Self {
-        Self::Dir(Directory { path: path.into() })
+        Self::Dir(Directory { path: path.into(), keep_free: default_keep_free() })
     }
 }
 
-type Built = (Arc<dyn ObjectStore>, Option<PathBuf>);
+type Built = (Arc<dyn ObjectStore>, Option<Disk>);
+
+/// The directory of a store that is one.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    pub(super) path: PathBuf,
+    keep_free: Bytes,
+}
+
+impl Disk {
+    /// Is there room for this many bytes more?
+    pub(super) fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        // Where the system does not say, the write itself will.
+        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(()) };
+        let free = Bytes(disk.f_bavail.saturating_mul(disk.f_frsize));
+        if free.0 < self.keep_free.0.saturating_add(bytes) {
+            return Err(StoreError::NoRoom { key: String::new(), free, keep_free: self.keep_free });
+        }
+        Ok(())
+    }
+}
 
 pub(super) fn build(config: &StoreConfig) -> Result<Built, OpenError> {
     match config {
@@ -89,7 +118,7 @@ pub(super) fn build(config: &StoreConfig) -> Result<Built, OpenError> {
             let root = directory.path.canonicalize().map_err(refuse)?;
             let store = LocalFileSystem::new_with_prefix(&root).map_err(OpenError::Config)?;
             let store = store.with_fsync(true).with_automatic_cleanup(true);
-            Ok((Arc::new(store), Some(root)))
+            Ok((Arc::new(store), Some(Disk { path: root, keep_free: directory.keep_free })))
         }
         StoreConfig::S3(s3) => Ok((Arc::new(build_s3(s3)?), None)),
     }

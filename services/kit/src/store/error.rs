@@ -2,6 +2,8 @@
 
 use spool_proto::Code;
 
+use crate::units::Bytes;
+
 /// The store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -55,6 +57,16 @@ pub enum StoreError {
         /// What the store said.
         #[source]
         source: Box<object_store::Error>,
+    },
+    /// The disk has less room than is to stay free.
+    #[error("{free} are free for object {key}, and {keep_free} are to stay free (store.dir.keep_free)")]
+    NoRoom {
+        /// Its key.
+        key: String,
+        /// Free bytes.
+        free: Bytes,
+        /// What is to stay free.
+        keep_free: Bytes,
     },
     /// No answer within the limit.
     #[error("the store did not answer in time about {key}")]
@@ -130,6 +142,7 @@ impl StoreError {
             Self::Exists { .. } => Self::Exists { key },
             Self::Short { wanted, got, .. } => Self::Short { key, wanted, got },
             Self::Full { source, .. } => Self::Full { key, source },
+            Self::NoRoom { free, keep_free, .. } => Self::NoRoom { key, free, keep_free },
             Self::TimedOut { .. } => Self::TimedOut { key },
             Self::Other { source, .. } => Self::Other { key, source },
             Self::Directory(source) => Self::Directory(source),
@@ -139,7 +152,7 @@ impl StoreError {
     /// The problem as the outside knows it.
     pub fn code(&self) -> Code {
         match self {
-            Self::Full { .. } => Code::StoreFull,
+            Self::Full { .. } | Self::NoRoom { .. } => Code::StoreFull,
             Self::TimedOut { .. } | Self::Other { .. } | Self::Directory(_) => Code::StoreUnavailable,
             Self::Missing { .. } | Self::Exists { .. } | Self::Short { .. } => Code::Internal,
         }
@@ -148,7 +161,11 @@ impl StoreError {
     /// Can the same request do better a little later?
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Full { .. } | Self::TimedOut { .. } | Self::Other { .. } | Self::Directory(_) => true,
+            Self::Full { .. }
+            | Self::NoRoom { .. }
+            | Self::TimedOut { .. }
+            | Self::Other { .. }
+            | Self::Directory(_) => true,
             Self::Missing { .. } | Self::Exists { .. } | Self::Short { .. } => false,
         }
     }

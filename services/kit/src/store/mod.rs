@@ -23,6 +23,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMo
 use spool_proto::Timestamp;
 use spool_proto::key::Key;
 
+use config::Disk;
 pub use config::{Directory, S3, Secret, StoreConfig};
 pub use error::{OpenError, StoreError};
 pub use probe::Abilities;
@@ -76,7 +77,7 @@ struct Counters {
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
     /// Where it lies, if it is a directory.
-    directory: Option<Arc<std::path::Path>>,
+    directory: Option<Arc<Disk>>,
     abilities: Abilities,
     counters: Arc<Counters>,
 }
@@ -94,7 +95,7 @@ impl Store {
                 "the object store ignores conditional writes; keys stay unique by their attempt tokens alone"
             );
         }
-        Ok(Self { inner, directory: directory.map(Into::into), abilities, counters: Arc::default() })
+        Ok(Self { inner, directory: directory.map(Arc::new), abilities, counters: Arc::default() })
     }
 
     /// What the store can do.
@@ -129,6 +130,7 @@ impl Store {
     pub async fn put_parts(&self, key: &Key, parts: Vec<Bytes>) -> Result<(), StoreError> {
         let path = path(key);
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        self.room_for(key, length)?;
         if !self.abilities.conditional_put && self.head(key).await?.is_some() {
             return self.confirm(key, &parts, length).await;
         }
@@ -171,6 +173,11 @@ impl Store {
             return Err(StoreError::Exists { key: key.to_string() });
         }
         Ok(Writer::new(self.clone(), key.clone()))
+    }
+
+    /// Refuses what would leave a disk without the room that is to stay free.
+    fn room_for(&self, key: &Key, bytes: u64) -> Result<(), StoreError> {
+        self.directory.as_ref().map_or(Ok(()), |disk| disk.room_for(bytes)).map_err(|error| error.about(key))
     }
 
     /// The bytes of `range`, all of them.
@@ -280,7 +287,7 @@ impl Store {
     /// When the directory can't be read.
     pub async fn sweep_staging(&self, now: Timestamp) -> Result<u64, StoreError> {
         let Some(directory) = self.directory.clone() else { return Ok(0) };
-        let swept = tokio::task::spawn_blocking(move || config::sweep_staging(&directory, now));
+        let swept = tokio::task::spawn_blocking(move || config::sweep_staging(&directory.path, now));
         swept
             .await
             .map_err(|_| StoreError::TimedOut { key: "staging files".to_owned() })?

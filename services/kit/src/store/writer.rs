@@ -62,6 +62,7 @@ impl Writer {
             self.parts = Some(parts);
         }
         let Some(parts) = &mut self.parts else { return Ok(()) };
+        self.store.room_for(&self.key, bytes.len() as u64)?;
         limited(parts.wait_for_capacity(PARTS_AT_ONCE)).await.map_err(|error| error.about(&self.key))?;
         parts.put(bytes);
         Ok(())

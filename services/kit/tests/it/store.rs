@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use spool_kit::SourceReader;
-use spool_kit::store::{STAGING_AGE, Store, StoreConfig, StoreError};
+use spool_kit::store::{Directory, STAGING_AGE, Store, StoreConfig, StoreError};
+use spool_kit::units::Bytes as Bytes64;
 use spool_proto::id::{AttemptId, UploadId};
 use spool_proto::key::{Key, Object};
 use spool_proto::media::{Run, SourceRef};
@@ -30,6 +31,25 @@ fn pattern(length: usize) -> Bytes {
 async fn a_directory_does_what_every_store_must() {
     let dir = tempfile::tempdir().unwrap();
     suite(&StoreConfig::directory(dir.path().join("objects"))).await;
+}
+
+#[tokio::test]
+async fn a_directory_leaves_room_on_its_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let StoreConfig::Dir(directory) = StoreConfig::directory(dir.path().join("objects")) else { panic!("a directory") };
+    let open = async |keep_free| Store::open(&StoreConfig::Dir(Directory { keep_free, ..directory.clone() })).await;
+    // More than any disk has.
+    let full = open(Bytes64(u64::MAX / 2)).await.unwrap();
+    let refused = [full.put(&chunk(0), Bytes::from_static(b"x")).await.unwrap_err(), {
+        let mut writer = full.put_stream(&chunk(1)).await.unwrap();
+        writer.write(pattern(20 * MIB)).await.unwrap_err()
+    }];
+    for error in refused {
+        assert!(matches!(error, StoreError::NoRoom { .. }), "{error:?}");
+        assert_eq!(error.code(), spool_proto::Code::StoreFull);
+    }
+    let roomy = open(Bytes64(0)).await.unwrap();
+    roomy.put(&chunk(0), Bytes::from_static(b"x")).await.unwrap();
 }
 
 #[tokio::test]

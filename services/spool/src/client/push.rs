@@ -52,6 +52,8 @@ impl Source {
         if !meta.is_file() {
             return Err(Failure::new(Exit::Usage, format!("{} is not a file", path.display())));
         }
+        // What can't be read is said before anybody hears of it.
+        std::fs::File::open(&path).map_err(about)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { name, size_bytes: meta.len(), modified: meta.modified().map_err(about)?, path })
     }

@@ -37,8 +37,9 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new(ids: Ids) -> Self {
-        let not_yet =
-            || async { web::Refusal::from(Problem::new(Code::Unavailable).with("what", "This process starts and")) };
+        let not_yet = || async {
+            web::Refusal::from(Problem::new(Code::Unavailable).with("what", "This process, which is starting,"))
+        };
         let starting = Router::new().route("/livez", get(alive)).route("/{*any}", get(not_yet).fallback(not_yet));
         Self { starting: web::shell(starting, ids.clone()), open: OnceLock::new(), ids }
     }

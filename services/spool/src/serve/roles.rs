@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use spool_kit::Stop;
 use spool_nats::Log;
+use spool_nats::server::ServerDisk;
 use spool_proto::Role;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument as _;
@@ -29,6 +30,7 @@ pub(super) struct Running {
 pub(super) struct Ready {
     logs: Vec<(Role, Log)>,
     view: Option<spool_projector::Handle>,
+    disk: Option<ServerDisk>,
 }
 
 impl Ready {
@@ -36,6 +38,9 @@ impl Ready {
     pub(super) fn look(&self) -> Result<(), String> {
         if let Some((role, _)) = self.logs.iter().find(|(_, log)| !log.is_connected()) {
             return Err(format!("NATS, as {role},"));
+        }
+        if self.disk.as_ref().is_some_and(ServerDisk::is_full) {
+            return Err("The log, whose disk is full,".to_owned());
         }
         match &self.view {
             Some(view) if !view.is_ready() => Err("The view, which is still being folded,".to_owned()),
@@ -65,7 +70,7 @@ impl Ended {
 impl Running {
     /// Makes the roles and sets them going.
     pub(super) async fn begin(config: &Config, roles: &[Role], deps: Deps, stop: &Stop) -> Result<Self, Failure> {
-        let ready = Ready { logs: deps.logs.clone(), view: None };
+        let ready = Ready { logs: deps.logs.clone(), view: None, disk: None };
         let mut running = Self { tasks: JoinSet::new(), routes: Router::new(), ready };
         for role in roles {
             let log = deps.logs.iter().find(|(of, _)| of == role).map(|(_, log)| log.clone());
@@ -153,6 +158,12 @@ impl Running {
 
     pub(super) fn ready(&self) -> Ready {
         self.ready.clone()
+    }
+
+    /// The disk of the child server belongs to what must be well.
+    pub(super) fn with_disk(mut self, disk: Option<ServerDisk>) -> Self {
+        self.ready.disk = disk;
+        self
     }
 
     pub(super) fn is_ready(&self) -> Result<(), String> {

@@ -1,8 +1,9 @@
 //! What a failed attempt leads to: another attempt, or a fact. Pure.
 //!
 //! A failure of the source is final at once. A crash, a stall or a limit of the child may have been bad luck once (a
-//! neighbour ate the machine), so it gets one more attempt; the second time it is the source's fault. A failure of ours
-//! (store, log, a plugin that is missing) is retried with growing pauses until the deliveries are used up.
+//! neighbour ate the machine), so it gets one more attempt; the second time it is the source's fault. Both are made in one
+//! delivery: what earlier deliveries came to (a worker that was restarted) says nothing about the source. A failure of
+//! ours (store, log, a plugin that is missing) is retried with growing pauses until the deliveries are used up.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use spool_proto::problem::Code;
 
 use crate::order::{Failure, FailureCode};
 
-/// Deliveries in which a child may crash, stall or hit a limit on one source; the last of them is final.
+/// Children that may crash, stall or hit a limit in one delivery; the last of them is final.
 pub const CHILD_ATTEMPTS: u64 = 2;
 /// Pause before the second attempt after a crash or stall.
 pub const CHILD_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -23,6 +24,11 @@ pub const SYSTEM_RETRY_LIMIT: Duration = Duration::from_secs(60);
 /// What follows a failed attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum After {
+    /// Another child, in this delivery.
+    Again {
+        /// After this pause.
+        after: Duration,
+    },
     /// Another delivery, later.
     Retry {
         /// How much later.
@@ -34,9 +40,28 @@ pub enum After {
     System(Problem),
 }
 
-/// What follows the failure of delivery number `attempt` (from 1), `last` if no further one will come. `trace` is what the
-/// log tells of it under.
-pub fn after(failure: &Failure, attempt: u64, last: bool, trace: &str) -> After {
+/// What came before a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Which delivery this is, from 1.
+    pub delivery: u64,
+    /// Will no further one come?
+    pub last: bool,
+    /// Children that crashed, stalled or hit a limit in this delivery, with this failure.
+    pub crashes: u64,
+}
+
+/// Did the child end without a word of its own?
+pub fn is_crash(code: FailureCode) -> bool {
+    matches!(
+        code,
+        FailureCode::ChildCrashed | FailureCode::ChildStalled | FailureCode::ChildMemory | FailureCode::ChildCpu
+    )
+}
+
+/// What follows a failure. `trace` is what the operator's log has beside it.
+pub fn after(failure: &Failure, before: Before, trace: &str) -> After {
+    let attempt = before.delivery;
     match failure.code {
         FailureCode::SourceEmpty
         | FailureCode::SourceNotMedia
@@ -53,13 +78,13 @@ pub fn after(failure: &Failure, attempt: u64, last: bool, trace: &str) -> After 
         | FailureCode::SourceEncrypted
         | FailureCode::SourceUndecodable => After::Source(problem(failure, attempt, trace)),
         FailureCode::ChildCrashed | FailureCode::ChildStalled | FailureCode::ChildMemory | FailureCode::ChildCpu => {
-            if attempt < CHILD_ATTEMPTS && !last {
-                return After::Retry { after: CHILD_RETRY_AFTER };
+            if before.crashes < CHILD_ATTEMPTS {
+                return After::Again { after: CHILD_RETRY_AFTER };
             }
-            After::Source(problem(failure, attempt, trace))
+            After::Source(problem(failure, before.crashes, trace))
         }
         FailureCode::SourceUnreadable | FailureCode::CageUnavailable | FailureCode::ChildFailed => {
-            if last {
+            if before.last {
                 return After::System(problem(failure, attempt, trace));
             }
             let pause = SYSTEM_RETRY_AFTER.saturating_mul(u32::try_from(attempt).unwrap_or(u32::MAX));
@@ -107,29 +132,41 @@ fn problem(failure: &Failure, attempt: u64, trace: &str) -> Problem {
 mod tests {
     use super::*;
 
+    fn first(crashes: u64) -> Before {
+        Before { delivery: 1, last: false, crashes }
+    }
+
     #[test]
     fn a_bad_source_is_final_at_once() {
         let failure = Failure::new(FailureCode::SourceNotMedia, "typefind").with("found", "a text");
         assert!(
-            matches!(after(&failure, 1, false, ""), After::Source(problem) if problem.code == Code::SourceNotMedia)
+            matches!(after(&failure, first(0), ""), After::Source(problem) if problem.code == Code::SourceNotMedia)
         );
     }
 
     #[test]
     fn a_crash_gets_exactly_one_more_attempt() {
         let failure = Failure::new(FailureCode::ChildCrashed, "signal 11");
-        assert_eq!(after(&failure, 1, false, ""), After::Retry { after: CHILD_RETRY_AFTER });
-        let After::Source(problem) = after(&failure, 2, false, "") else { panic!("final") };
+        assert_eq!(after(&failure, first(1), ""), After::Again { after: CHILD_RETRY_AFTER });
+        let After::Source(problem) = after(&failure, first(2), "") else { panic!("final") };
         assert_eq!(problem.params["attempts"], "2");
+    }
+
+    #[test]
+    fn workers_that_went_say_nothing_about_the_source() {
+        let failure = Failure::new(FailureCode::ChildCrashed, "signal 9");
+        let before = Before { delivery: 5, last: true, crashes: 1 };
+        assert_eq!(after(&failure, before, ""), After::Again { after: CHILD_RETRY_AFTER });
     }
 
     #[test]
     fn a_failure_of_ours_never_rejects_a_source() {
         let failure = Failure::own("no such element: x264enc");
         for attempt in 1..=5 {
-            assert!(!matches!(after(&failure, attempt, attempt == 5, ""), After::Source(_)));
+            let before = Before { delivery: attempt, last: attempt == 5, crashes: 0 };
+            assert!(!matches!(after(&failure, before, ""), After::Source(_)));
         }
-        assert!(matches!(after(&failure, 5, true, ""), After::System(_)));
+        assert!(matches!(after(&failure, Before { delivery: 5, last: true, crashes: 0 }, ""), After::System(_)));
     }
 
     /// The sources of this crate, but for tests and this file.

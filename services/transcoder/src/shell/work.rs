@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use spool_proto::slot::{Item, Slot};
 use spool_proto::time::Timestamp;
 use tokio::sync::mpsc;
 
-use super::after::{After, after};
+use super::after::{After, Before, after, is_crash};
 use super::receive::{Allowed, ReceiveError, Received, Receiver};
 use super::start::{Encode, Start, start};
 use super::{Deps, source::PieceBytes};
@@ -100,9 +101,16 @@ impl Worker {
             earlier: std::sync::OnceLock::new(),
         };
         let work = async {
-            match attempt.work().await {
-                Ok(decision) => decision,
-                Err(broke) => attempt.broke(broke, delivery.last_attempt).await,
+            let mut before = Before { delivery: delivery.attempt, last: delivery.last_attempt, crashes: 0 };
+            loop {
+                let broke = match attempt.work().await {
+                    Ok(decision) => return decision,
+                    Err(broke) => broke,
+                };
+                match attempt.broke(broke, &mut before).await {
+                    ControlFlow::Break(decision) => return decision,
+                    ControlFlow::Continue(pause) => tokio::time::sleep(pause).await,
+                }
             }
         };
         tracing::Instrument::instrument(work, span).await
@@ -331,7 +339,9 @@ impl Attempt<'_> {
     }
 
     /// Decides what a broken attempt leads to, and states it if the lease is still held.
-    async fn broke(&self, broke: Broke, last: bool) -> Decision {
+    ///
+    /// Goes on with another attempt in this delivery after a pause, or says how the order is settled.
+    async fn broke(&self, broke: Broke, before: &mut Before) -> ControlFlow<Decision, Duration> {
         let failure = match &broke {
             Broke::Failed(failure) => failure.clone(),
             Broke::System { what, source } => {
@@ -342,22 +352,32 @@ impl Attempt<'_> {
         };
         tracing::warn!(code = %failure.code, detail = %failure.detail, "attempt failed");
         if !self.lease.is_held() {
-            return Decision::Retry { after: LOG_RETRY, why: "the lease was lost".to_owned() };
+            return ControlFlow::Break(Decision::Retry { after: LOG_RETRY, why: "the lease was lost".to_owned() });
         }
+        before.crashes += u64::from(is_crash(failure.code));
         // The span names both on every line.
         let trace = format!("{} {}", self.order.asset, self.order.job.item());
-        match after(&failure, self.number, last, &trace) {
+        ControlFlow::Break(match after(&failure, *before, &trace) {
+            After::Again { after } => {
+                self.note(None, Some(failure.to_string()), Some(after)).await;
+                // The first one to say so stays.
+                let _ = self.earlier.set(failure.to_string());
+                return ControlFlow::Continue(after);
+            }
             After::Retry { after } => {
                 self.note(None, Some(failure.to_string()), Some(after)).await;
                 Decision::Retry { after, why: failure.to_string() }
             }
-            After::Source(problem) => self.give_up(problem, true).await,
-            After::System(problem) => self.give_up(problem, false).await,
-        }
+            After::Source(problem) => {
+                let attempts = if is_crash(failure.code) { before.crashes } else { before.delivery };
+                self.give_up(problem, attempts, true).await
+            }
+            After::System(problem) => self.give_up(problem, before.delivery, false).await,
+        })
     }
 
-    async fn give_up(&self, problem: Problem, source_at_fault: bool) -> Decision {
-        let (code, attempts) = (problem.code, u32::try_from(self.number).unwrap_or(u32::MAX));
+    async fn give_up(&self, problem: Problem, attempts: u64, source_at_fault: bool) -> Decision {
+        let (code, attempts) = (problem.code, u32::try_from(attempts).unwrap_or(u32::MAX));
         let round = self.order.round;
         let (slot, event): (Slot, Event) = match (self.order.job.item(), source_at_fault) {
             (Item::Inspect { verdict }, true) => (Slot::UploadVerdict { verdict }, SourceRejected { problem }.into()),
