@@ -1,7 +1,7 @@
 //! The role: keeps the view in step with the log, builds a new one beside it when asked, mends it when it is damaged.
 
 use std::error::Error as StdError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,9 @@ pub enum Error {
     /// The log could not be read; it may be tried again.
     #[error("follow the log")]
     Log(#[source] Box<dyn StdError + Send + Sync>),
+    /// The disk of the view is full; it is tried again.
+    #[error("begin a view in {}: its disk is full", .0.display())]
+    NoRoom(PathBuf),
     /// No view can be begun.
     #[error("begin a view")]
     View(#[source] WriteError),
@@ -154,7 +157,7 @@ impl Projector {
     /// Folds what is there, at most one batch (and one of a rebuild). Says whether there was anything.
     ///
     /// # Errors
-    /// [`Error::Log`] can be tried again; the others stay.
+    /// [`Error::Log`] and [`Error::NoRoom`] can be tried again; the others stay.
     pub async fn step(&mut self) -> Result<bool, Error> {
         self.step_within(Wait::No).await
     }
@@ -218,13 +221,18 @@ impl Projector {
 
     /// Throws the view away and folds anew; until that is done, readers are told that the view is behind.
     async fn mend(&mut self, why: &str) -> Result<(), Error> {
+        self.aimed = false;
+        self.shared.set_target(None);
+        if !self.shelf.has_room() {
+            // A full disk broke the view, and would break the next one. Nothing was lost by it: it is folded anew.
+            self.shared.damaged.notify_one();
+            return Err(Error::NoRoom(self.main.view.directory().to_owned()));
+        }
         if self.mends >= MENDS {
             return Err(Error::Hopeless(why.to_owned()));
         }
         self.mends += 1;
         tracing::warn!("the view in {} is thrown away: {why}", self.main.view.directory().display());
-        self.aimed = false;
-        self.shared.set_target(None);
         self.building = None;
         self.shared.set_building(None);
         let main = self.open_fresh().await?;
@@ -298,8 +306,8 @@ impl Projector {
         while !stop.is_finishing() {
             match self.step_within(Wait::Upto(IDLE)).await {
                 Ok(_) => pause = BACK_OFF.0,
-                Err(Error::Log(error)) => {
-                    tracing::warn!(error = &*error as &dyn StdError, "the log can't be read; trying again");
+                Err(error @ (Error::Log(_) | Error::NoRoom(_))) => {
+                    tracing::warn!(error = &error as &dyn StdError, "the view can't follow the log; trying again");
                     stop.pause(pause).await;
                     pause = (pause * 2).min(BACK_OFF.1);
                 }

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use super::SCHEMA;
 
+/// Free bytes with which a new view is worth beginning.
+const ROOM_BYTES: u64 = 32 << 20;
+
 /// The shelf could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ShelfError {
@@ -60,6 +63,12 @@ impl Shelf {
         number(name.trim())?;
         let path = self.root.join(name.trim());
         path.is_dir().then_some(path)
+    }
+
+    /// Is there room for a new view on the disk?
+    pub fn has_room(&self) -> bool {
+        // Where the system does not say, trying it will.
+        rustix::fs::statvfs(&self.root).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM_BYTES)
     }
 
     /// A directory that does not exist yet.
