@@ -45,8 +45,8 @@ pub const ADVISORY_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const LEASE_NOTE_AGE: Duration = Duration::from_secs(3600);
 /// Largest request from outside.
 pub const INGEST_MAX_BYTES: u64 = 256 * 1024;
-/// All requests that wait; beyond it publishers are refused, which they see.
-pub const INGEST_STREAM_MAX_BYTES: u64 = 1 << 30;
+/// All requests that wait; beyond it publishers are refused, which they see. The server takes this much of a disk as taken.
+pub const INGEST_STREAM_MAX_BYTES: u64 = 256 << 20;
 /// How long a deleted key is remembered, so that a reader that lags does not bring it back.
 pub const TOMBSTONE_AGE: Duration = Duration::from_secs(3600);
 
