@@ -227,7 +227,8 @@ pub struct SourceFacts {
     /// Length in milliseconds that the source states for itself, where far less is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promised_ms: Option<u64>,
-    /// Spans of bytes that no reader can make anything of and that every reader leaves out, in order.
+    /// Spans of bytes that readers see mended, in order: what no reader can make anything of is left out, and in an MPEG
+    /// transport stream the clock goes on in steps where it leaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<Span>,
 }

@@ -10,6 +10,7 @@ use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, Sourc
 
 use super::demux::{self, Demuxed, Met, Trouble, Until};
 use super::edits::{self, Ends};
+use super::mend::clock::Watched;
 use super::mp4::{self, Found};
 use super::picture;
 use super::samples::Summary;
@@ -56,16 +57,29 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         None => Arc::clone(ranges),
     };
     let damage = chain_of(&head, index.as_ref()).map(|container| mend::damage(&seen, container)).transpose()?;
-    let damage = damage.unwrap_or_default();
-    let ranges = &match chain_of(&head, index.as_ref()) {
-        Some(container) => mend::passed_over(&seen, container, &damage),
+    let mut damage = damage.unwrap_or_default();
+    let mut ranges = match chain_of(&head, index.as_ref()) {
+        Some(container) => mend::passed_over(&seen, container, &damage)?,
         None => seen,
     };
     let known =
         index.as_ref().is_some_and(|index| !index.fragmented && index.tracks.iter().all(|t| t.samples.is_some()));
     let until = if known { Until::Known } else { Until::End };
-    let mut demuxed = demux::read(ranges, until, limits.max_samples, output)?;
+    let watched = Watched::new(&ranges, &head);
+    let read: Arc<dyn Ranges> = match &watched {
+        Some(watched) => Arc::<Watched>::clone(watched),
+        None => Arc::clone(&ranges),
+    };
+    let mut demuxed = demux::read(&read, until, limits.max_samples, output)?;
     let container = container_of(&demuxed, sniff(&head))?;
+    if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
+        damage = watched.leaps().map_err(unreadable)?;
+        if !damage.is_empty() {
+            ranges = mend::passed_over(&ranges, container, &damage)?;
+            demuxed = demux::read(&ranges, until, limits.max_samples, output)?;
+        }
+    }
+    let ranges = &ranges;
     if let Some(index) = index.filter(|_| known)
         && !take_tables(&mut demuxed, index)
     {

@@ -5,6 +5,8 @@
 //! inspecting: where it breaks, the next sound link is looked for, and what lies between is damage. Every worker is then
 //! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
 //!
+//! In a transport stream no link can break a chain, but its clock may leap: [`clock`].
+//!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use super::mp4::Bytes;
 use super::source::Ranges;
 use crate::order::Failure;
 
+pub(super) mod clock;
 mod flv;
 mod fragments;
 mod matroska;
@@ -30,22 +33,27 @@ const WINDOW_BYTES: usize = 256 * 1024;
 
 /// The source as its demuxer is to see it: damage passed over, and of an MP4's index what has to be otherwise.
 pub(crate) fn seen(ranges: &Arc<dyn Ranges>, facts: &SourceFacts, ends: Ends) -> Result<Seen, Failure> {
-    edits::seen(&passed_over(ranges, facts.container, &facts.damage), facts.container, ends)
+    edits::seen(&passed_over(ranges, facts.container, &facts.damage)?, facts.container, ends)
 }
 
-/// The source with fillers over what is damaged.
-pub(super) fn passed_over(ranges: &Arc<dyn Ranges>, container: Container, damage: &[Span]) -> Arc<dyn Ranges> {
+/// The source with fillers over what is damaged, and steady clocks over where they leap.
+pub(super) fn passed_over(
+    ranges: &Arc<dyn Ranges>,
+    container: Container,
+    damage: &[Span],
+) -> Result<Arc<dyn Ranges>, Failure> {
+    if damage.is_empty() {
+        return Ok(Arc::clone(ranges));
+    }
     let filler = match kind(container) {
         Some(Kind::Flv) => flv::filler,
         Some(Kind::Matroska) => matroska::filler,
         Some(Kind::Fragments) => fragments::filler,
-        None => return Arc::clone(ranges),
+        None if container == Container::MpegTs => return clock::steadied(ranges, damage).map_err(unreadable),
+        None => return Ok(Arc::clone(ranges)),
     };
-    if damage.is_empty() {
-        return Arc::clone(ranges);
-    }
     let changes: Vec<(u64, Vec<u8>)> = damage.iter().flat_map(|span| filler(*span)).collect();
-    edits::changed_source(ranges, changes)
+    Ok(edits::changed_source(ranges, changes))
 }
 
 /// Where the chain of this container's links is broken.
@@ -56,6 +64,7 @@ pub(super) fn damage(ranges: &Arc<dyn Ranges>, container: Container) -> Result<V
         Some(Kind::Flv) => walk(&mut window, &mut flv::Tags),
         Some(Kind::Matroska) => walk(&mut window, &mut matroska::Elements::default()),
         Some(Kind::Fragments) => walk(&mut window, &mut fragments::Boxes::default()),
+        // What leaps in a transport stream is found by who reads it to its end: see [`clock::Watched`].
         None => Ok(Vec::new()),
     };
     found.map_err(unreadable)

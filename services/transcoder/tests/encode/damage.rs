@@ -116,3 +116,55 @@ fn frames_that_a_source_shows_long_on_purpose_are_not_missing() {
         assert_eq!((picture_ms, sound_ms), (0, 0), "{name}: {facts:?}");
     }
 }
+
+/// Marks within 40 ms of where they are to be.
+fn at_these_ms(marks: &[f64], expected: &[u64]) -> bool {
+    marks.len() == expected.len() && marks.iter().zip(expected).all(|(mark, at)| (mark - *at as f64).abs() <= 40.0)
+}
+
+#[test]
+fn a_transport_stream_whose_picture_pauses_keeps_its_length_its_sound_and_its_times() {
+    let dir = tempfile::tempdir().unwrap();
+    // A flash and a beep each two seconds, 0.2 s long.
+    let flash = "drawbox=t=fill:c=white:enable='lt(mod(t\\,2)\\,0.2)'";
+    for (name, seconds, from, to, format) in [
+        ("a.ts", 16, 5.08, 6.4, "aac -f mpegts"),
+        ("b.ts", 16, 3.3, 6.5, "aac -f mpegts"),
+        ("c.ts", 40, 5.3, 33.5, "aac -f mpegts"),
+        ("d.m2ts", 16, 3.3, 6.5, "ac3 -f mpegts -mpegts_m2ts_mode 1"),
+        // The clock begins again at zero within the pause.
+        ("e.ts", 16, 3.3, 8.5, "aac -f mpegts -output_ts_offset 95438"),
+    ] {
+        let paused = format!("select='not(between(t\\,{from}\\,{to}))'");
+        let path = clip(
+            dir.path(),
+            name,
+            &format!(
+                "-f lavfi -i color=black:s=160x90:r=25:d={seconds},{flash},{paused} \
+                 -f lavfi -i aevalsrc=sin(440*6.28*t)*lt(mod(t\\,2)\\,0.2):s=48000:d={seconds} -fps_mode vfr \
+                 -c:v libx264 -preset veryfast -g 25 -bf 2 -c:a {format}"
+            ),
+        );
+        let facts = facts(&path);
+        let apart = facts.duration_ns().abs_diff(seconds * NS_PER_S);
+        assert!(apart < NS_PER_S / 20, "{name}: {} s", facts.duration_ns() as f64 / 1e9);
+        assert!(!facts.damage.is_empty(), "{name}: the clock leaps");
+        let plan = plan(&facts, &[90], None);
+        let kept = encode_whole(&path, &facts, &plan);
+        let frames: u64 = kept.made("v90").iter().map(|made| made.samples).sum();
+        // A picture that is held is repeated at the keyframes of the grid.
+        let (theirs, repeats) = (frames_of_ffmpeg(&path), ((to - from) / 2.0) as u64 + 1);
+        assert!((theirs..=theirs + repeats).contains(&frames), "{name}: {frames} frames, ffmpeg decodes {theirs}");
+        assert!(facts.audio.is_some(), "{name}: {facts:?}");
+        let sound = encode_audio(&path, &facts, &plan, 0).unwrap();
+        let sound_ms: u64 = sound.made("a0").iter().map(|made| made.missing_ms).sum();
+        assert_eq!(sound_ms, 0, "{name}: all of the sound is there");
+        let beeps = beeps_ms(&sound.write(dir.path(), "a0"));
+        let every_two: Vec<u64> = (0..seconds).step_by(2).map(|at| at * 1000).collect();
+        assert!(at_these_ms(&beeps, &every_two), "{name}: {beeps:?}");
+        let flashes = flashes_ms(&kept.write(dir.path(), "v90"));
+        let shown = |at: &u64| *at > 0 && !(from..to).contains(&(*at as f64 / 1000.0));
+        let shown: Vec<u64> = every_two.into_iter().filter(shown).collect();
+        assert!(at_these_ms(&flashes, &shown), "{name}: {flashes:?}");
+    }
+}
