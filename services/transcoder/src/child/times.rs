@@ -7,6 +7,7 @@
 //! - a time of presentation as it is; where it lies before the segment the picture is not shown, as everybody does it;
 //! - no time (MPEG program and transport streams state one for some pictures only): the predecessor's, so that it
 //!   stands still, which [`super::even`] takes for what it is;
+//!   In Matroska, where every block has a time, those that come first without any lie before zero and are not shown;
 //! - where times of decoding are all there is (AVI): the picture shown next takes the smallest one not taken.
 
 use std::collections::BTreeSet;
@@ -161,7 +162,13 @@ pub fn carry(decoder: &gst::Element, stated: Stated, sought: &Sought) -> Result<
     let sought = Arc::clone(sought);
     pad("src")?.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(picture) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
-        let Some(at) = read(picture).and_then(|stamp| lock(&between).leaves(stamp)) else {
+        let stamp = read(picture);
+        // Every block of Matroska has a time; of one before zero the demuxer says none, or zero if it is the first.
+        let last = lock(&between).last;
+        if stated == Stated::ShownOrDecoded && stamp == Some(Stamp::Unknown) && last.is_none_or(|last| last == 0) {
+            return gst::PadProbeReturn::Drop;
+        }
+        let Some(at) = stamp.and_then(|stamp| lock(&between).leaves(stamp)) else {
             return gst::PadProbeReturn::Ok;
         };
         let ends = at.saturating_add(picture.duration().map_or(0, gst::ClockTime::nseconds));

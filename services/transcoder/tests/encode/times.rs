@@ -50,6 +50,17 @@ fn a_picture_that_begins_before_the_edit_is_not_shown() {
 }
 
 #[test]
+fn a_picture_that_lies_before_the_zero_of_a_matroska_file_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let coding = "-f lavfi -i sine=r=48000:d=6 -c:v libx264 -preset veryfast -g 25 -bf 2 -c:a aac";
+    let early = "-output_ts_offset -1 -avoid_negative_ts disabled";
+    let path = clip(dir.path(), "early.mkv", &format!("{} {coding} {early}", moving("320x180", 6)));
+    let facts = facts(&path);
+    assert!(facts.duration_ns().abs_diff(5 * NS_PER_S) <= NS_PER_S / 25, "{facts:?}");
+    check(dir.path(), &path, &(0..125).map(|n| n * 40_000).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_last_pictures_before_an_edits_end_are_shown_and_none_after_it() {
     let dir = tempfile::tempdir().unwrap();
     // Of each four pictures the last is coded first, then the second, then the first and the third.
