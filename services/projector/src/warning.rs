@@ -11,10 +11,13 @@ use spool_proto::{Asset, Item, Problem};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Warning {
-    /// The source has more sound tracks than the one that was taken.
+    /// The source has more sound tracks than the one that was taken, or some and none that could be.
     AudioStreamsDropped {
         /// How many were left out.
         dropped: u32,
+        /// None was taken: there is nothing to be heard in them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
     },
     /// Surround sound was mixed down to stereo.
     AudioDownmixed {
@@ -25,6 +28,9 @@ pub enum Warning {
     VideoStreamsDropped {
         /// How many were left out.
         dropped: u32,
+        /// None was taken: there is nothing to be seen in them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
     },
     /// The source has subtitles; they are not taken over.
     SubtitlesDropped {
@@ -88,13 +94,21 @@ impl Warning {
 
     fn sentence(&self) -> String {
         match self {
-            Warning::AudioStreamsDropped { dropped } => {
+            Warning::AudioStreamsDropped { dropped, all: true } => {
+                let tracks = count(*dropped, "sound track", "was", "were");
+                format!("{tracks} left out: there is nothing to be heard in the file.")
+            }
+            Warning::AudioStreamsDropped { dropped, all: false } => {
                 format!("{} left out.", count(*dropped, "more sound track", "was", "were"))
             }
             Warning::AudioDownmixed { channels } => {
                 format!("The sound's {channels} channels were mixed down to stereo.")
             }
-            Warning::VideoStreamsDropped { dropped } => {
+            Warning::VideoStreamsDropped { dropped, all: true } => {
+                let tracks = count(*dropped, "video track", "was", "were");
+                format!("{tracks} left out: there is nothing to be seen in the file.")
+            }
+            Warning::VideoStreamsDropped { dropped, all: false } => {
                 format!("{} left out.", count(*dropped, "more video track", "was", "were"))
             }
             Warning::SubtitlesDropped { dropped } => {
@@ -198,9 +212,9 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
     let got_ms = facts.duration_ns() / NS_PER_MS;
     let cut_short = facts.promised_ms.map(|expected_ms| Warning::SourceCutShort { expected_ms, got_ms });
     [
-        (more_sound > 0).then_some(Warning::AudioStreamsDropped { dropped: more_sound }),
+        (more_sound > 0).then_some(Warning::AudioStreamsDropped { dropped: more_sound, all: audio.is_none() }),
         (channels > 2).then_some(Warning::AudioDownmixed { channels }),
-        (more_video > 0).then_some(Warning::VideoStreamsDropped { dropped: more_video }),
+        (more_video > 0).then_some(Warning::VideoStreamsDropped { dropped: more_video, all: video.is_none() }),
         (facts.subtitle_streams > 0).then_some(Warning::SubtitlesDropped { dropped: facts.subtitle_streams }),
         (range != DynamicRange::Sdr).then_some(Warning::ToneMapped { from: range }),
         video.is_some_and(|video| video.interlaced).then_some(Warning::Deinterlaced),
@@ -261,6 +275,22 @@ mod tests {
         assert_eq!((&told[0]["code"], &told[0]["problem"]["code"]), (&json!("still_missing"), &json!("child_stalled")));
         let detail = told[0]["detail"].as_str().unwrap_or_default();
         assert!(detail.starts_with("No poster could be made; the video plays without one. Nothing came"), "{detail}");
+    }
+
+    #[test]
+    fn the_only_track_that_is_left_out_is_not_one_more() {
+        let mut facts = values::source_facts(4_000);
+        (facts.audio, facts.audio_streams) = (None, 1);
+        let told: Vec<Value> = warnings(&Given::accepted(facts).fold()).iter().map(Warning::json).collect();
+        let detail = "1 sound track was left out: there is nothing to be heard in the file.";
+        let expected = json!([{ "code": "audio_streams_dropped", "dropped": 1, "all": true, "detail": detail }]);
+        assert_eq!(Value::from(told), expected);
+        let mut facts = values::source_facts(4_000);
+        (facts.video, facts.video_streams) = (None, 1);
+        let told: Vec<Value> = warnings(&Given::accepted(facts).fold()).iter().map(Warning::json).collect();
+        let detail = "1 video track was left out: there is nothing to be seen in the file.";
+        let expected = json!([{ "code": "video_streams_dropped", "dropped": 1, "all": true, "detail": detail }]);
+        assert_eq!(Value::from(told), expected);
     }
 
     #[test]

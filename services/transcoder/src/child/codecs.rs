@@ -92,6 +92,9 @@ pub fn for_people(codec: &str) -> String {
         "mjpeg" | "image/jpeg" => "Motion JPEG",
         "rawvideo" | "raw" => "uncompressed video",
         "cinepak" => "Cinepak",
+        "rle" => "run-length coded video (QuickTime Animation)",
+        "image/x-jpc" | "image/x-j2c" | "image/x-j2k" => "JPEG 2000",
+        "avi-unknown" => "a codec that is named nowhere",
         "indeo" => "Intel Indeo",
         "gopro-cineform" | "cineform" => "GoPro CineForm",
         "pn-realvideo" => "RealVideo",
@@ -111,7 +114,7 @@ pub fn for_people(codec: &str) -> String {
         "amr_wb" | "AMR-WB" => "AMR wideband",
         _ => {
             if let Some(tag) = bare.strip_prefix("gst-fourcc-") {
-                return format!("the codec {tag}");
+                return known_tag(tag).map_or_else(|| format!("the codec {tag}"), |name| format!("{name} ({tag})"));
             }
             return match bare.strip_prefix("wmav").or_else(|| bare.strip_prefix("wmv")) {
                 Some(version) if bare.starts_with("wmv") => format!("Windows Media Video {version}"),
@@ -121,6 +124,25 @@ pub fn for_people(codec: &str) -> String {
         }
     }
     .to_owned()
+}
+
+/// Codecs that gstreamer knows by their tag alone.
+fn known_tag(tag: &str) -> Option<&'static str> {
+    match tag {
+        "AVdn" => Some("Avid DNxHD"),
+        "AVdh" => Some("Avid DNxHR"),
+        "CFHD" => Some("GoPro CineForm"),
+        "icod" => Some("Apple Intermediate Codec"),
+        tag if tag.starts_with("UL") || tag.starts_with("UQ") => Some("Ut Video"),
+        _ => None,
+    }
+}
+
+/// The tag in an AVI of a codec that gstreamer has no name for, under the name that it gives to those of MOV.
+fn tag_of_avi(structure: &gst::StructureRef) -> Option<String> {
+    let bytes = structure.get::<i32>("fourcc").ok()?.to_le_bytes();
+    let tag = std::str::from_utf8(&bytes).ok().filter(|_| bytes.iter().all(u8::is_ascii_graphic))?;
+    Some(format!("video/x-gst-fourcc-{tag}"))
 }
 
 /// Codec of a picture in the field's words; `Err` holds gstreamer's.
@@ -153,6 +175,7 @@ pub fn video(caps: &gst::Caps) -> Result<String, String> {
         "video/x-svq" => return Ok(format!("svq{}", version("svqversion"))),
         "image/jpeg" => "mjpeg",
         "video/x-raw" => "rawvideo",
+        "video/x-avi-unknown" => return Err(tag_of_avi(structure).unwrap_or_else(|| name.to_owned())),
         _ => return Err(name.to_owned()),
     }
     .to_owned())
@@ -207,12 +230,24 @@ mod tests {
             ("mp3", "MPEG layer 3 sound"),
             ("wmv3", "Windows Media Video 3"),
             ("wmav2", "Windows Media Audio 2"),
-            ("video/x-gst-fourcc-CFHD", "the codec CFHD"),
+            ("video/x-gst-fourcc-AVdh", "Avid DNxHR (AVdh)"),
+            ("video/x-gst-fourcc-ULY0", "Ut Video (ULY0)"),
+            ("video/x-gst-fourcc-what", "the codec what"),
+            ("video/x-avi-unknown", "a codec that is named nowhere"),
+            ("image/x-jpc", "JPEG 2000"),
             ("video/x-strange", "strange"),
             ("32-bit PCM in QuickTime", "32-bit PCM in QuickTime"),
         ] {
             assert_eq!(for_people(codec), expected);
         }
+    }
+
+    #[test]
+    fn a_codec_of_an_avi_is_named_by_its_tag() {
+        gst::init().unwrap();
+        let refused = |fourcc: i32| video(&gst::Caps::builder("video/x-avi-unknown").field("fourcc", fourcc).build());
+        assert_eq!(refused(i32::from_le_bytes(*b"ULY0")), Err("video/x-gst-fourcc-ULY0".to_owned()));
+        assert_eq!(refused(7), Err("video/x-avi-unknown".to_owned()));
     }
 
     #[test]
