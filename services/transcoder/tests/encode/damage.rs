@@ -50,6 +50,7 @@ fn media_behind_a_hole_plays_and_the_hole_is_counted() {
         ("a.flv", x264),
         ("a.mp4", &format!("{x264} -movflags frag_keyframe+empty_moov")),
         ("b.mp4", x264),
+        ("a.ts", x264),
         ("a.avi", "-c:v mpeg4 -b:v 200k -c:a mp3"),
     ] {
         let good = std::fs::read(made(dir.path(), name, coding)).unwrap();
