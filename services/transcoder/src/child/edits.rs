@@ -1,7 +1,10 @@
 //! What `qtdemux` makes of an index that is right, mended by letting it see another one.
 //!
-//! Short tracks: it leaves out a track that lasts less than a fifth of the movie ("assuming preview image"), and with it all
-//! the sound of a film that speaks for a few minutes only. So where there is one, the movie states no length.
+//! The length of the movie: it takes that for an end in the media's own time, before edits, and stops there, at the next
+//! keyframe. Of a film that was trimmed without coding it anew (its edit begins inside a group of pictures, whose
+//! beginning is kept) it loses as much at the end as the edit leaves out at the start. And it leaves out a track that
+//! lasts less than a fifth of the movie ("assuming preview image"), and with it all the sound of a film that speaks for a
+//! few minutes only. Tracks and edits say all that the length says, so the movie states none.
 //!
 //! The end of an edit:
 //! `qtdemux` leaves an edit at the first picture that is decoded at its end, and where offsets may show a picture before
@@ -28,9 +31,6 @@ const LONGEST_INDEX: u64 = 160 << 20;
 const ROWS_AT: usize = 8;
 /// An edit that plays at its own speed.
 const OWN_SPEED: u32 = 0x1_0000;
-
-/// Below this share of the movie's length, one part in so many, a track is left out by `qtdemux`.
-const LEFT_OUT_BELOW: u64 = 5;
 
 /// Where edits shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,37 +82,13 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
     Ok(Seen { ranges: changed_source(ranges, changes), ends_later })
 }
 
-/// Place of the movie's length and zeros of its width, where some track is shorter than a share of it.
+/// Place of the movie's length (ISO/IEC 14496-12, 8.2.2) and zeros of its width.
 fn without_length(index: &[u8]) -> Option<(usize, Vec<u8>)> {
     let header = child(index, b"mvhd")?;
-    let movie = length(header)?;
-    let tracks = children(index).into_iter().filter(|part| part.name == *b"trak");
-    let mut lengths = tracks.filter_map(|trak| length(child(child(trak.body, b"mdia")?, b"mdhd")?));
-    // As it compares: in the track's ticks, and rounded generously.
-    let is_short = |track: Length| {
-        let movie_ticks = u128::from(movie.ticks) * u128::from(track.scale) / u128::from(movie.scale);
-        u128::from(track.ticks) * u128::from(LEFT_OUT_BELOW) <= movie_ticks
-    };
-    lengths.any(is_short).then_some(())?;
-    let start = (header.as_ptr() as usize).checked_sub(index.as_ptr() as usize)?;
-    Some((start + movie.at, vec![0; movie.bytes]))
-}
-
-/// A length in a header, and where it stands there.
-#[derive(Debug, Clone, Copy)]
-struct Length {
-    ticks: u64,
-    scale: u64,
-    at: usize,
-    bytes: usize,
-}
-
-/// The length that `mvhd` or `mdhd` states (ISO/IEC 14496-12, 8.2.2 and 8.4.2).
-fn length(header: &[u8]) -> Option<Length> {
-    let scale = mp4::header_scale(header).filter(|scale| *scale > 0)?;
     let (at, bytes) = if *header.first()? == 1 { (24, 8) } else { (16, 4) };
-    let ticks = if bytes == 8 { be64(header, at)? } else { u64::from(be32(header, at)?) };
-    Some(Length { ticks, scale, at, bytes })
+    let stated = header.get(at..at + bytes)?.iter().any(|byte| *byte != 0);
+    let start = (header.as_ptr() as usize).checked_sub(index.as_ptr() as usize)?;
+    stated.then(|| (start + at, vec![0; bytes]))
 }
 
 /// Where the index lies in the file, and the index.
@@ -232,23 +208,18 @@ mod tests {
     }
 
     #[test]
-    fn a_movie_with_a_short_track_states_no_length() {
-        let header = |kind: &[u8; 4], scale: u32, ticks: u32| {
-            let mut body = vec![0_u8; 24];
-            body[12..16].copy_from_slice(&scale.to_be_bytes());
-            body[16..20].copy_from_slice(&ticks.to_be_bytes());
-            boxed(kind, &body)
+    fn a_movie_states_no_length() {
+        let movie = |version: u8, body: &[u8]| {
+            let head = (body.len() as u32 + 12).to_be_bytes();
+            [&head[..], b"mvhd", &[version, 0, 0, 0], body].concat()
         };
-        fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-            [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
-        }
-        let index = |lengths: &[u32]| {
-            let track = |ticks: &u32| boxed(b"trak", &boxed(b"mdia", &header(b"mdhd", 90_000, *ticks)));
-            [header(b"mvhd", 1_000, 12_000), lengths.iter().flat_map(track).collect()].concat()
-        };
-        assert_eq!(without_length(&index(&[1_080_000, 180_000])), Some((8 + 16, vec![0; 4])));
-        assert_eq!(without_length(&index(&[1_080_000, 1_080_000])), None);
-        assert_eq!(without_length(&index(&[1_080_000, 270_000])), None);
+        let dates_and_scale = [0; 20];
+        let narrow = movie(0, &[&dates_and_scale[..12], &12_000_u32.to_be_bytes()].concat());
+        assert_eq!(without_length(&narrow), Some((8 + 16, vec![0; 4])));
+        let wide = movie(1, &[&dates_and_scale[..], &12_000_u64.to_be_bytes()].concat());
+        assert_eq!(without_length(&wide), Some((8 + 24, vec![0; 8])));
+        assert_eq!(without_length(&movie(0, &[0; 16])), None);
+        assert_eq!(without_length(&movie(1, &[0; 20])), None);
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod shared_media;
 mod sound;
 mod support;
 mod times;
+mod trims;
