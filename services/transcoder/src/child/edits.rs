@@ -19,6 +19,7 @@ use spool_proto::media::Container;
 
 use super::inspect::{Whole, unreadable};
 use super::mp4::{self, be32, be64, box_head, child, children};
+use super::regroup;
 use super::source::{RangeDone, Ranges};
 use crate::order::Failure;
 
@@ -64,7 +65,7 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
         | Container::Mxf
         | Container::Audio => None,
     };
-    let Some((at, index)) = found else { return Ok(as_it_is()) };
+    let Some(Index { name_at, at, index }) = found else { return Ok(as_it_is()) };
     if child(&index, b"mvex").is_some() {
         // Fragmented: its lengths and edits say less, and are not looked at.
         return Ok(as_it_is());
@@ -75,11 +76,24 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
     };
     let ends_later = !later.is_empty();
     let changes: Vec<_> = later.into_iter().chain(without_length(&index)).collect();
+    let index = changes.iter().fold(index, |index, (place, new)| with(index, *place, new));
+    let (changes, tail) = match regroup::regrouped(&index) {
+        // The old index is no index any more: its name stands before it.
+        Some(new) if ends_behind(&Whole(ranges)).map_err(unreadable)? => (vec![(name_at, b"free".to_vec())], new),
+        Some(_) | None => (changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect(), Vec::new()),
+    };
     if changes.is_empty() {
         return Ok(as_it_is());
     }
-    let changes: Vec<_> = changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect();
-    Ok(Seen { ranges: changed_source(ranges, changes), ends_later })
+    Ok(Seen { ranges: longer_source(ranges, changes, tail.into()), ends_later })
+}
+
+/// The bytes with others from a place on.
+fn with(mut bytes: Vec<u8>, place: usize, new: &[u8]) -> Vec<u8> {
+    if let Some(old) = bytes.get_mut(place..place + new.len()) {
+        old.copy_from_slice(new);
+    }
+    bytes
 }
 
 /// Place of the movie's length (ISO/IEC 14496-12, 8.2.2) and zeros of its width.
@@ -91,8 +105,15 @@ fn without_length(index: &[u8]) -> Option<(usize, Vec<u8>)> {
     stated.then(|| (start + at, vec![0; bytes]))
 }
 
-/// Where the index lies in the file, and the index.
-fn index(source: &dyn mp4::Bytes) -> Result<Option<(u64, Vec<u8>)>, String> {
+/// The index and where it lies.
+struct Index {
+    /// Place of its name, and of its body.
+    name_at: u64,
+    at: u64,
+    index: Vec<u8>,
+}
+
+fn index(source: &dyn mp4::Bytes) -> Result<Option<Index>, String> {
     let (mut at, size) = (0_u64, source.size_bytes());
     for _ in 0..MOST_BOXES {
         let left = size.saturating_sub(at);
@@ -103,11 +124,29 @@ fn index(source: &dyn mp4::Bytes) -> Result<Option<(u64, Vec<u8>)>, String> {
         if &name == b"moov" {
             let body = length - head_bytes;
             let read = (body <= LONGEST_INDEX).then(|| source.read(at + head_bytes, body as usize)).transpose()?;
-            return Ok(read.map(|index| (at + head_bytes, index)));
+            return Ok(read.map(|index| Index { name_at: at + 4, at: at + head_bytes, index }));
         }
         at += length;
     }
     Ok(None)
+}
+
+/// Would a box behind the file's end be found: does each box say where it ends?
+fn ends_behind(source: &dyn mp4::Bytes) -> Result<bool, String> {
+    let (mut at, size) = (0_u64, source.size_bytes());
+    for _ in 0..MOST_BOXES {
+        if at == size {
+            return Ok(true);
+        }
+        let left = size - at;
+        let head = source.read(at, 16.min(left) as usize)?;
+        let stated = be32(&head, 0).is_some_and(|length| length != 0);
+        match box_head(&head, left).filter(|(_, _, length)| stated && *length <= left) {
+            Some((_, _, length)) => at += length,
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
 }
 
 /// Places in the index and what is to stand there: the lengths of edits.
@@ -143,26 +182,47 @@ fn later_end(list: &[u8], scale: u64) -> Option<(usize, Vec<u8>)> {
 
 /// A source of which some bytes are others: from each place on those that stand beside it.
 pub(super) fn changed_source(ranges: &Arc<dyn Ranges>, changes: Vec<(u64, Vec<u8>)>) -> Arc<dyn Ranges> {
-    Arc::new(Changed { inner: Arc::clone(ranges), changes: changes.into() })
+    longer_source(ranges, changes, Bytes::new())
 }
 
-/// A source of which some bytes are others.
+/// The same, with more behind its end.
+fn longer_source(ranges: &Arc<dyn Ranges>, changes: Vec<(u64, Vec<u8>)>, tail: Bytes) -> Arc<dyn Ranges> {
+    Arc::new(Changed { inner: Arc::clone(ranges), changes: changes.into(), tail })
+}
+
+/// A source of which some bytes are others, and that goes on behind its end.
 struct Changed {
     inner: Arc<dyn Ranges>,
     changes: Arc<[(u64, Vec<u8>)]>,
+    tail: Bytes,
 }
 
 impl Ranges for Changed {
     fn size_bytes(&self) -> u64 {
-        self.inner.size_bytes()
+        self.inner.size_bytes() + self.tail.len() as u64
     }
 
     fn request(&self, offset: u64, length: u32, done: RangeDone) {
+        let end = self.inner.size_bytes();
+        let place = |at: u64| (at.saturating_sub(end) as usize).min(self.tail.len());
+        let behind = self.tail.slice(place(offset)..place(offset.saturating_add(u64::from(length))));
+        if offset >= end && !self.tail.is_empty() {
+            return done(Ok(behind));
+        }
         let changes = Arc::clone(&self.changes);
         self.inner.request(
             offset,
-            length,
-            Box::new(move |read| done(read.map(|data| changed(data, offset, &changes)))),
+            length - behind.len() as u32,
+            Box::new(move |read| {
+                done(read.map(|data| {
+                    let data = changed(data, offset, &changes);
+                    // Both lie side by side only where the first part came whole.
+                    match behind.is_empty() || offset + data.len() as u64 != end {
+                        true => data,
+                        false => [&data[..], &behind[..]].concat().into(),
+                    }
+                }));
+            }),
         );
     }
 }
@@ -233,5 +293,28 @@ mod tests {
             assert_eq!(read.collect::<Vec<u8>>(), whole);
         }
         assert_eq!(whole[9..15], [9, 90, 91, 92, 93, 14]);
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_follows_what_lies_before_it() {
+        struct Ten;
+        impl Ranges for Ten {
+            fn size_bytes(&self) -> u64 {
+                10
+            }
+
+            fn request(&self, offset: u64, length: u32, done: RangeDone) {
+                assert!(offset + u64::from(length) <= 10, "{length} bytes at {offset}");
+                done(Ok((0..10).collect::<Vec<u8>>()[offset as usize..][..length as usize].to_vec().into()));
+            }
+        }
+        let inner: Arc<dyn Ranges> = Arc::new(Ten);
+        let longer = longer_source(&inner, vec![(8, vec![88, 99])], Bytes::from_static(&[10, 11, 12]));
+        let whole = [0, 1, 2, 3, 4, 5, 6, 7, 88, 99, 10, 11, 12];
+        assert_eq!(longer.size_bytes(), 13);
+        for (from, to) in (0..13).flat_map(|from| (from + 1..=13).map(move |to| (from, to))) {
+            let read = mp4::Bytes::read(&Whole(&longer), from as u64, to - from).unwrap();
+            assert_eq!(read, whole[from..to]);
+        }
     }
 }

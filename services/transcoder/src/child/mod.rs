@@ -26,6 +26,7 @@ mod missing;
 pub mod mp4;
 mod object;
 pub mod picture;
+mod regroup;
 mod run;
 mod rung;
 pub mod samples;

@@ -134,6 +134,35 @@ fn sound_alone_lasts_as_long_as_others_hear_it() {
     }
 }
 
+#[test]
+fn tags_before_and_behind_an_mp3_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let noise = "-f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=44100:d=5";
+    let cover = "-f lavfi -i nullsrc=size=900x900:duration=0.04,geq=random(1)*255:128:128 -map 0 -map 1 -c:v png";
+    let mut paths = vec![
+        clip(dir.path(), "no_info.mp3", &format!("{noise} -c:a libmp3lame -write_xing 0 -metadata title=A")),
+        clip(dir.path(), "v3.mp3", &format!("{noise} -c:a libmp3lame -id3v2_version 3 -metadata title=A")),
+        clip(
+            dir.path(),
+            "v1.mp3",
+            &format!("{noise} -c:a libmp3lame -id3v2_version 0 -write_id3v1 1 -metadata title=A"),
+        ),
+        clip(dir.path(), "cover.mp3", &format!("{noise} {cover} -c:a libmp3lame -disposition:v attached_pic")),
+    ];
+    // APEv2 with its head, one item and its foot, then ID3v1.
+    let mut tagged = std::fs::read(&paths[1]).unwrap();
+    let mark = |flags: u32| {
+        let numbers = [2000_u32, 14 + 32, 1, flags].map(u32::to_le_bytes).concat();
+        [&b"APETAGEX"[..], &numbers, &[0; 8]].concat()
+    };
+    let item = [&[4_u32, 0].map(u32::to_le_bytes).concat()[..], b"T\0Song"].concat();
+    tagged.extend([mark(0xa000_0000), item, mark(0x8000_0000), b"TAG".to_vec(), vec![b'x'; 125]].concat());
+    paths.push(dir.path().join("ape.mp3"));
+    std::fs::write(&paths[4], tagged).unwrap();
+    let found: Vec<String> = paths.iter().flat_map(|path| crate::compare::wrong(dir.path(), path)).collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
 /// Samples at 48 kHz that ffmpeg hears in a file.
 fn heard(path: &std::path::Path) -> usize {
     let args = ["-v", "error", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "f32le", "-"];

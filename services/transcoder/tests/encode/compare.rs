@@ -1,6 +1,6 @@
-//! MP4 and MOV that were trimmed without coding them anew: their edit begins inside a group of pictures.
+//! A whole source against ffmpeg: every picture, sound to its end, each in its place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::support::*;
 
@@ -15,7 +15,7 @@ const COMPARED_HZ: usize = 12_000;
 const COMPARED_MS: usize = 200;
 
 /// Every picture of `path` as ffmpeg shows it, sound to its end and in its place; what is wrong.
-fn wrong(dir: &Path, path: &Path) -> Vec<String> {
+pub(crate) fn wrong(dir: &Path, path: &Path) -> Vec<String> {
     let facts = facts(path);
     let plan = plan(&facts, &[120], None);
     let (mut wrong, name) = (Vec::new(), path.file_name().unwrap().to_string_lossy());
@@ -82,61 +82,4 @@ fn off_ms(source: &[f32], heard: &[f32]) -> Option<i64> {
     let best = (0..heard.len().saturating_sub(source.len())).filter_map(like).max_by(|a, b| a.1.total_cmp(&b.1));
     let (lag, like) = best?;
     (like > 0.8).then_some((lag * 1000 / COMPARED_HZ) as i64 - MOST_OFF_MS)
-}
-
-/// A film whose pictures are all keyframes' children for 10 s, and whose sound is like itself nowhere else.
-fn long_groups(dir: &Path, name: &str, coding: &str) -> PathBuf {
-    let picture = "-f lavfi -i testsrc2=size=320x180:rate=25:duration=12";
-    let sound = "-f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=12";
-    clip(dir, name, &format!("{picture} {sound} -c:a aac -b:a 128k {coding}"))
-}
-
-const H264: &str = "-c:v libx264 -preset ultrafast -g 250 -bf 2 -x264-params scenecut=0";
-const HEVC: &str = "-c:v libx265 -preset ultrafast -tag:v hvc1 -x265-params keyint=250:scenecut=0:log-level=none";
-
-#[test]
-fn a_trimmed_film_keeps_its_pictures_and_its_sound_to_the_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = long_groups(dir.path(), "whole.mp4", H264);
-    let mut found = Vec::new();
-    for (name, trim) in [
-        ("a.mp4", "-ss 0.1"),
-        ("b.mp4", "-ss 2.5"),
-        ("c.mp4", "-ss 4.8"),
-        ("d.mov", "-ss 4.8"),
-        ("mute.mp4", "-ss 4.8 -an"),
-        ("silent.m4a", "-ss 4.8 -vn"),
-        // Both ends.
-        ("e.mp4", "-ss 2.5 -to 7.3"),
-        ("f.mov", "-ss 7.9 -to 11.1"),
-        // In the second group.
-        ("g.mp4", "-ss 10.52"),
-    ] {
-        let path = clip(dir.path(), name, &format!("{trim} -i {} -c copy", whole.display()));
-        found.extend(wrong(dir.path(), &path));
-    }
-    assert_eq!(found, Vec::<String>::new());
-}
-
-#[test]
-fn a_trimmed_hevc_film_keeps_its_end_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = long_groups(dir.path(), "whole.mp4", HEVC);
-    let path = clip(dir.path(), "a.mp4", &format!("-ss 5.2 -i {} -c copy -tag:v hvc1", whole.display()));
-    assert_eq!(wrong(dir.path(), &path), Vec::<String>::new());
-}
-
-#[test]
-fn chunks_of_a_trimmed_film_made_alone_have_the_bytes_of_the_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = long_groups(dir.path(), "whole.mp4", &format!("{H264} -threads 1"));
-    let path = clip(dir.path(), "a.mp4", &format!("-ss 1.3 -i {} -c copy", whole.display()));
-    let facts = facts(&path);
-    let plan = plan(&facts, &[120], Some(&[1, 1, 1]));
-    let together = encode_whole(&path, &facts, &plan);
-    let apart = Kept::default();
-    for chunk in 0..3 {
-        apart.absorb(encode_video(&path, &facts, &plan, chunk..=chunk).unwrap());
-    }
-    assert_eq!(*together.objects.lock().unwrap(), *apart.objects.lock().unwrap());
 }

@@ -1,0 +1,90 @@
+//! MP4 and MOV whose index is right and of which `qtdemux` makes too little: trimmed films (their edit begins inside a
+//! group of pictures) and raw sound at high rates.
+
+use std::path::{Path, PathBuf};
+
+use crate::compare::wrong;
+use crate::support::*;
+
+/// A film with a keyframe every 10 s, whose sound is like itself nowhere else.
+fn long_groups(dir: &Path, name: &str, coding: &str) -> PathBuf {
+    let picture = "-f lavfi -i testsrc2=size=320x180:rate=25:duration=12";
+    let sound = "-f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=12";
+    clip(dir, name, &format!("{picture} {sound} -c:a aac -b:a 128k {coding}"))
+}
+
+const H264: &str = "-c:v libx264 -preset ultrafast -g 250 -bf 2 -x264-params scenecut=0";
+const HEVC: &str = "-c:v libx265 -preset ultrafast -tag:v hvc1 -x265-params keyint=250:scenecut=0:log-level=none";
+
+#[test]
+fn a_trimmed_film_keeps_its_pictures_and_its_sound_to_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = long_groups(dir.path(), "whole.mp4", H264);
+    let mut found = Vec::new();
+    for (name, trim) in [
+        ("a.mp4", "-ss 0.1"),
+        ("b.mp4", "-ss 2.5"),
+        ("c.mp4", "-ss 4.8"),
+        ("d.mov", "-ss 4.8"),
+        ("mute.mp4", "-ss 4.8 -an"),
+        ("silent.m4a", "-ss 4.8 -vn"),
+        // Both ends.
+        ("e.mp4", "-ss 2.5 -to 7.3"),
+        ("f.mov", "-ss 7.9 -to 11.1"),
+        // In the second group.
+        ("g.mp4", "-ss 10.52"),
+    ] {
+        let path = clip(dir.path(), name, &format!("{trim} -i {} -c copy", whole.display()));
+        found.extend(wrong(dir.path(), &path));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_trimmed_hevc_film_keeps_its_end_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = long_groups(dir.path(), "whole.mp4", HEVC);
+    let path = clip(dir.path(), "a.mp4", &format!("-ss 5.2 -i {} -c copy -tag:v hvc1", whole.display()));
+    assert_eq!(wrong(dir.path(), &path), Vec::<String>::new());
+}
+
+#[test]
+fn chunks_of_a_trimmed_film_made_alone_have_the_bytes_of_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = long_groups(dir.path(), "whole.mp4", &format!("{H264} -threads 1"));
+    let path = clip(dir.path(), "a.mp4", &format!("-ss 1.3 -i {} -c copy", whole.display()));
+    let facts = facts(&path);
+    let plan = plan(&facts, &[120], Some(&[1, 1, 1]));
+    let together = encode_whole(&path, &facts, &plan);
+    let apart = Kept::default();
+    for chunk in 0..3 {
+        apart.absorb(encode_video(&path, &facts, &plan, chunk..=chunk).unwrap());
+    }
+    assert_eq!(*together.objects.lock().unwrap(), *apart.objects.lock().unwrap());
+}
+
+#[test]
+fn raw_sound_above_65535_a_second_is_heard_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=4 -c:v mpeg4";
+    let noise = |rate: u32, seconds: u32| {
+        format!("-f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r={rate}:d={seconds}")
+    };
+    let mut found = Vec::new();
+    for (name, rate, coding) in [
+        ("a.mov", 88_200, "-c:a pcm_s16le"),
+        ("b.mov", 96_000, "-c:a pcm_s24le -ac 2"),
+        ("c.mov", 192_000, "-c:a pcm_s16be -ac 2 -movflags +faststart"),
+        ("d.mov", 96_000, "-c:a pcm_f32le"),
+    ] {
+        let path = clip(dir.path(), name, &format!("{} {picture} {coding}", noise(rate, 4)));
+        found.extend(wrong(dir.path(), &path));
+    }
+    let whole = dir.path().join("b.mov");
+    let trimmed = clip(dir.path(), "trimmed.mov", &format!("-ss 1.3 -i {} -c copy", whole.display()));
+    found.extend(wrong(dir.path(), &trimmed));
+    // More samples than a demuxer keeps one by one.
+    let long = clip(dir.path(), "long.mov", &format!("{} -c:a pcm_s16le", noise(96_000, 90)));
+    found.extend(wrong(dir.path(), &long));
+    assert_eq!(found, Vec::<String>::new());
+}
