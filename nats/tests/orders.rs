@@ -10,7 +10,7 @@ use common::{asset, inspect, registered, tenant, video};
 use spool_nats::streams::{DELIVERIES, Shape};
 use spool_nats::testing::TestServer;
 use spool_nats::{ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, Released, Wait, trace};
-use spool_proto::job::Order;
+use spool_proto::job::{Job, Order, VideoOrder};
 use spool_proto::subject::Lane;
 use spool_proto::{Code, Role, Timestamp};
 
@@ -131,11 +131,12 @@ async fn an_order_of_another_round_says_so(test: &TestServer) {
 
 async fn lanes_get_their_own_orders_only(test: &TestServer) {
     let planner = test.log(Role::Planner).await;
-    for chunk in [0, 1, 9] {
-        planner.order(&video(12, chunk)).await.expect("order");
+    let pass = Order { job: Job::Pass(VideoOrder { generation: 1, first: 4, last: 9 }), ..video(12, 0) };
+    let orders = [video(12, 10), pass, video(12, 0), video(12, 1)];
+    for order in orders.iter().rev() {
+        planner.order(order).await.expect("order");
     }
-    for chunk in [9, 0, 1] {
-        let order = video(12, chunk);
+    for order in orders {
         let lane = lane(test, &order).await;
         let delivery = take(&lane, SOON, Decision::Done).await.expect("an order");
         assert_eq!(delivery.message, Incoming::Order(order));
