@@ -148,9 +148,9 @@ fn resume<C: Chain>(window: &mut Window<'_>, chain: &mut C, broken: u64) -> Resu
             return Ok(None);
         };
         let here = |n: &usize| C::MARKS.iter().any(|mark| data[*n..].starts_with(mark));
-        let Some(n) = (0..data.len()).find(here) else {
+        let (found, read) = ((0..data.len()).find(here), data.len() as u64);
+        let Some(n) = found else {
             // A mark may lie across the end of what was read.
-            let read = data.len() as u64;
             if from + read >= window.size {
                 return Ok(None);
             }
@@ -194,14 +194,15 @@ impl<'a> Window<'a> {
         Ok(self.data.get(from..from + length))
     }
 
-    /// What is to be had from `at` on without much reading; none at the end.
-    fn ahead(&mut self, at: u64) -> Result<Option<Vec<u8>>, String> {
+    /// What is to be had from `at` on without much reading; none at the end. Lent, not copied: a span of zeros may look
+    /// like a mark at each of its bytes.
+    fn ahead(&mut self, at: u64) -> Result<Option<&[u8]>, String> {
         if at >= self.size {
             return Ok(None);
         }
         let end = self.at + self.data.len() as u64;
         let read = if at >= self.at && at + 64 < end { end - at } else { (self.size - at).min(WINDOW_BYTES as u64) };
-        Ok(self.get(at, read as usize)?.map(<[u8]>::to_vec))
+        self.get(at, read as usize)
     }
 }
 
