@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,6 +53,7 @@ struct Trap {
     dir: PathBuf,
     signal: Option<Signal>,
     answers: bool,
+    asked: AtomicBool,
 }
 
 impl SourceBytes for Trap {
@@ -61,6 +63,7 @@ impl SourceBytes for Trap {
 
     fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send + '_>> {
         Box::pin(async move {
+            self.asked.store(true, Ordering::Release);
             if let Some(signal) = self.signal {
                 for pid in children(&self.dir) {
                     rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
@@ -74,8 +77,8 @@ impl SourceBytes for Trap {
     }
 }
 
-fn trap(nest: &Nest, signal: Option<Signal>, answers: bool) -> Arc<dyn SourceBytes> {
-    Arc::new(Trap { dir: nest.dir.path().canonicalize().unwrap(), signal, answers })
+fn trap(nest: &Nest, signal: Option<Signal>, answers: bool) -> Arc<Trap> {
+    Arc::new(Trap { dir: nest.dir.path().canonicalize().unwrap(), signal, answers, asked: AtomicBool::new(false) })
 }
 
 #[test]
@@ -108,14 +111,13 @@ async fn a_child_holds_no_file_of_the_source_and_dies_when_nobody_waits_for_it()
     let source = trap(&nest, None, false);
     let (out, _deliveries) = mpsc::channel(1);
     {
-        let run = nest.launcher.run(inspect(), source, out);
+        let run = nest.launcher.run(inspect(), Arc::clone(&source) as Arc<dyn SourceBytes>, out);
         tokio::pin!(run);
         let pid = tokio::select! {
             ended = &mut run => panic!("ended: {:?}", ended.map(|f| f.answer)),
             pid = until("the child", || {
-                let pid = *children(&dir).first()?;
-                // Caged children have told their parent so; before that the descriptors are still being moved.
-                (descriptors(pid).iter().filter(|d| d.starts_with("socket:")).count() >= 2).then_some(pid)
+                // Who asks for the source is caged; before that it still opens its libraries.
+                source.asked.load(Ordering::Acquire).then(|| children(&dir).first().copied())?
             }) => pid,
         };
         for open in descriptors(pid) {
