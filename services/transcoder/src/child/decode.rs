@@ -93,6 +93,7 @@ impl Decode {
         let moves = Arc::new(AtomicU64::new(0));
         let (refused, sought) = (Arc::default(), Arc::default());
         wiring::keep_packets_whole(&parser);
+        wiring::hear_errors(&parser);
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;

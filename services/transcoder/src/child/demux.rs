@@ -102,6 +102,7 @@ pub fn read(
     let container = watch_type(&pipeline);
     // What is counted here is what the decoder will get.
     wiring::keep_packets_whole(&parsebin);
+    wiring::hear_errors(&parsebin);
     pipeline.add_many([&source, &parsebin]).map_err(own)?;
     source.link(&parsebin).map_err(own)?;
 
@@ -358,4 +359,62 @@ fn is_hidden(caps: Option<&gst::Caps>, buffer: &gst::Buffer) -> bool {
     let vp8 = caps.and_then(|caps| caps.structure(0)).is_some_and(|s| s.name() == "video/x-vp8");
     let mut tag = [0xff_u8];
     vp8 && buffer.copy_to_slice(0, &mut tag).is_ok() && tag[0] & 0x10 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use bytes::Bytes;
+
+    use super::super::source::RangeDone;
+    use super::*;
+    use crate::order::{Made, OutputClosed};
+
+    /// A Matroska header with a broken size in it, and nothing behind.
+    struct Broken(Vec<u8>);
+
+    impl Ranges for Broken {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+        fn request(&self, offset: u64, length: u32, done: RangeDone) {
+            let at = offset as usize;
+            done(Ok(Bytes::copy_from_slice(&self.0[at..at + length as usize])));
+        }
+    }
+
+    struct Silent;
+
+    impl Output for Silent {
+        fn bytes(&self, _: &str, _: u32, _: &[Bytes]) -> Result<(), OutputClosed> {
+            Ok(())
+        }
+        fn object_done(&self, _: &str, _: u32, _: Made) -> Result<(), OutputClosed> {
+            Ok(())
+        }
+        fn progress(&self, _: u64) -> Result<(), OutputClosed> {
+            Ok(())
+        }
+        fn frame_hash(&self, _: u64, _: u64) -> Result<(), OutputClosed> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_demuxer_that_gives_up_at_once_is_heard_every_time() {
+        gst::init().unwrap();
+        let head =
+            b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x23\0\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08";
+        let source = [head, &b"\x42\x82\x88matroska"[..], &[0; 4000]].concat();
+        let heard = || {
+            for _ in 0..100 {
+                let ranges: Arc<dyn Ranges> = Arc::new(Broken(source.clone()));
+                let output: Arc<dyn Output> = Arc::new(Silent);
+                let demuxed = read(&ranges, Until::Known, 10, &output).unwrap();
+                assert!(demuxed.gave_up.is_some(), "{demuxed:?}");
+            }
+        };
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(heard))));
+    }
 }

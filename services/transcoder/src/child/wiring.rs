@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
@@ -22,6 +24,10 @@ pub(crate) const DECODER_THREADS: i32 = 2;
 const AHEAD: u32 = 16;
 /// The same in bytes: pictures of a source may be large even before decoding. One that is larger passes alone.
 const AHEAD_BYTES: u32 = 32 * 1024 * 1024;
+
+/// How long a demuxer waits before its first read for the parser to be done with trying it, and how often it looks.
+const TRIED_AT_MOST: Duration = Duration::from_secs(5);
+const TRIED_LOOK: Duration = Duration::from_millis(1);
 
 /// What wiring found that ends the decode.
 pub(crate) type Refused = Arc<Mutex<Option<Failure>>>;
@@ -42,6 +48,29 @@ pub(crate) fn keep_packets_whole(parser: &gst::Element) {
         };
         let whole = mpeg4 && demuxers(&parser).iter().any(|demuxer| stated_by(demuxer) != Stated::Shown);
         Some((!whole).to_value())
+    });
+}
+
+/// Lets each demuxer that is put into `parser` read only when its errors are heard.
+///
+/// While the parser tries an element it keeps the element's errors to itself, and forgets them once the element runs:
+/// a demuxer that gives up within its first microseconds was never heard of, and the pipeline stood still (1 of 100
+/// broken headers on a busy machine; `connect_pad` of gstparsebin.c, 1.22). The parser's last act after that is to
+/// unlock the element's state, so its first read from another thread waits for this.
+pub(crate) fn hear_errors(parser: &gst::Element) {
+    let Some(parser) = parser.dynamic_cast_ref::<gst::Bin>() else { return };
+    parser.connect_element_added(|_, element| {
+        let Some(sink) = element.static_pad("sink").filter(|_| element.is_locked_state()) else { return };
+        let (tried_by, element) = (thread::current().id(), element.downgrade());
+        sink.add_probe(gst::PadProbeType::PULL | gst::PadProbeType::BLOCK, move |_, _| {
+            // What is read on the parser's own thread belongs to the try: its result is the element's state.
+            let tried = || thread::current().id() != tried_by && element.upgrade().is_some_and(|e| e.is_locked_state());
+            let started = Instant::now();
+            while tried() && started.elapsed() < TRIED_AT_MOST {
+                thread::sleep(TRIED_LOOK);
+            }
+            gst::PadProbeReturn::Remove
+        });
     });
 }
 
