@@ -14,13 +14,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use spool_proto::media::Container;
 
 use super::inspect::{Whole, unreadable};
 use super::mp4::{self, be32, be64, box_head, child, children};
-use super::regroup;
-use super::source::{RangeDone, Ranges};
+use super::source::Ranges;
+use super::{patched, regroup};
 use crate::order::Failure;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.
@@ -85,7 +84,7 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
     if changes.is_empty() {
         return Ok(as_it_is());
     }
-    Ok(Seen { ranges: longer_source(ranges, changes, tail.into()), ends_later })
+    Ok(Seen { ranges: patched::longer(ranges, changes, tail.into()), ends_later })
 }
 
 /// The bytes with others from a place on.
@@ -180,69 +179,6 @@ fn later_end(list: &[u8], scale: u64) -> Option<(usize, Vec<u8>)> {
     showing.next().is_none().then_some((ROWS_AT + number * row_bytes, new))
 }
 
-/// A source of which some bytes are others: from each place on those that stand beside it.
-pub(super) fn changed_source(ranges: &Arc<dyn Ranges>, changes: Vec<(u64, Vec<u8>)>) -> Arc<dyn Ranges> {
-    longer_source(ranges, changes, Bytes::new())
-}
-
-/// The same, with more behind its end.
-fn longer_source(ranges: &Arc<dyn Ranges>, changes: Vec<(u64, Vec<u8>)>, tail: Bytes) -> Arc<dyn Ranges> {
-    Arc::new(Changed { inner: Arc::clone(ranges), changes: changes.into(), tail })
-}
-
-/// A source of which some bytes are others, and that goes on behind its end.
-struct Changed {
-    inner: Arc<dyn Ranges>,
-    changes: Arc<[(u64, Vec<u8>)]>,
-    tail: Bytes,
-}
-
-impl Ranges for Changed {
-    fn size_bytes(&self) -> u64 {
-        self.inner.size_bytes() + self.tail.len() as u64
-    }
-
-    fn request(&self, offset: u64, length: u32, done: RangeDone) {
-        let end = self.inner.size_bytes();
-        let place = |at: u64| (at.saturating_sub(end) as usize).min(self.tail.len());
-        let behind = self.tail.slice(place(offset)..place(offset.saturating_add(u64::from(length))));
-        if offset >= end && !self.tail.is_empty() {
-            return done(Ok(behind));
-        }
-        let changes = Arc::clone(&self.changes);
-        self.inner.request(
-            offset,
-            length - behind.len() as u32,
-            Box::new(move |read| {
-                done(read.map(|data| {
-                    let data = changed(data, offset, &changes);
-                    // Both lie side by side only where the first part came whole.
-                    match behind.is_empty() || offset + data.len() as u64 != end {
-                        true => data,
-                        false => [&data[..], &behind[..]].concat().into(),
-                    }
-                }));
-            }),
-        );
-    }
-}
-
-/// `data`, which lies at `offset`, with the changes that fall into it.
-fn changed(data: Bytes, offset: u64, changes: &[(u64, Vec<u8>)]) -> Bytes {
-    let bytes = || changes.iter().flat_map(|(at, new)| (*at..).zip(new));
-    let place = |at: u64| at.checked_sub(offset).map(|at| at as usize).filter(|at| *at < data.len());
-    if bytes().all(|(at, _)| place(at).is_none()) {
-        return data;
-    }
-    let mut copy = data.to_vec();
-    for (at, byte) in bytes() {
-        if let Some(at) = place(at) {
-            copy[at] = *byte;
-        }
-    }
-    copy.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,41 +216,5 @@ mod tests {
         assert_eq!(without_length(&wide), Some((8 + 24, vec![0; 8])));
         assert_eq!(without_length(&movie(0, &[0; 16])), None);
         assert_eq!(without_length(&movie(1, &[0; 20])), None);
-    }
-
-    #[test]
-    fn changes_fall_where_they_belong_however_the_source_is_read() {
-        let source: Vec<u8> = (0..40).collect();
-        let changes = [(10, vec![90, 91, 92, 93])];
-        let whole = changed(source.clone().into(), 0, &changes);
-        for piece in 1..12 {
-            let parts = source.chunks(piece).enumerate();
-            let read = parts.flat_map(|(n, part)| changed(part.to_vec().into(), (n * piece) as u64, &changes));
-            assert_eq!(read.collect::<Vec<u8>>(), whole);
-        }
-        assert_eq!(whole[9..15], [9, 90, 91, 92, 93, 14]);
-    }
-
-    #[test]
-    fn what_lies_behind_the_end_follows_what_lies_before_it() {
-        struct Ten;
-        impl Ranges for Ten {
-            fn size_bytes(&self) -> u64 {
-                10
-            }
-
-            fn request(&self, offset: u64, length: u32, done: RangeDone) {
-                assert!(offset + u64::from(length) <= 10, "{length} bytes at {offset}");
-                done(Ok((0..10).collect::<Vec<u8>>()[offset as usize..][..length as usize].to_vec().into()));
-            }
-        }
-        let inner: Arc<dyn Ranges> = Arc::new(Ten);
-        let longer = longer_source(&inner, vec![(8, vec![88, 99])], Bytes::from_static(&[10, 11, 12]));
-        let whole = [0, 1, 2, 3, 4, 5, 6, 7, 88, 99, 10, 11, 12];
-        assert_eq!(longer.size_bytes(), 13);
-        for (from, to) in (0..13).flat_map(|from| (from + 1..=13).map(move |to| (from, to))) {
-            let read = mp4::Bytes::read(&Whole(&longer), from as u64, to - from).unwrap();
-            assert_eq!(read, whole[from..to]);
-        }
     }
 }

@@ -16,6 +16,7 @@ use spool_proto::media::{Container, SourceFacts, Span};
 use super::edits::{self, Ends, Seen};
 use super::inspect::{Whole, unreadable};
 use super::mp4::Bytes;
+use super::patched;
 use super::source::Ranges;
 use crate::order::Failure;
 
@@ -53,7 +54,7 @@ pub(super) fn passed_over(
         None => return Ok(Arc::clone(ranges)),
     };
     let changes: Vec<(u64, Vec<u8>)> = damage.iter().flat_map(|span| filler(*span)).collect();
-    Ok(edits::changed_source(ranges, changes))
+    Ok(patched::patched(ranges, changes))
 }
 
 /// Where the chain of this container's links is broken.

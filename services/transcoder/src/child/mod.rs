@@ -25,6 +25,7 @@ pub mod mend;
 mod missing;
 pub mod mp4;
 mod object;
+mod patched;
 pub mod picture;
 mod regroup;
 mod run;

@@ -17,6 +17,7 @@ use spool_proto::media::Span;
 
 use super::super::inspect::Whole;
 use super::super::mp4::Bytes as _;
+use super::super::patched::patched;
 use super::super::source::{RangeDone, Ranges};
 use super::MOST_SPANS;
 
@@ -228,41 +229,7 @@ pub(super) fn steadied(ranges: &Arc<dyn Ranges>, spans: &[Span]) -> Result<Arc<d
             });
         }
     }
-    Ok(Arc::new(Steadied { inner: Arc::clone(ranges), changes: changes.into() }))
-}
-
-type Change = (u64, [u8; packets::CLOCK_BYTES]);
-
-/// A source with other clocks in it, in order of their places.
-struct Steadied {
-    inner: Arc<dyn Ranges>,
-    changes: Arc<[Change]>,
-}
-
-impl Ranges for Steadied {
-    fn size_bytes(&self) -> u64 {
-        self.inner.size_bytes()
-    }
-
-    fn request(&self, offset: u64, length: u32, done: RangeDone) {
-        let changes = Arc::clone(&self.changes);
-        let changed = move |read: Result<Bytes, String>| done(read.map(|data| changed(data, offset, &changes)));
-        self.inner.request(offset, length, Box::new(changed));
-    }
-}
-
-/// `data`, which lies at `offset`, with the changes that fall into it.
-fn changed(data: Bytes, offset: u64, changes: &[Change]) -> Bytes {
-    let end = offset + data.len() as u64;
-    let first = changes.partition_point(|(at, new)| at + new.len() as u64 <= offset);
-    let inside = changes[first..].iter().take_while(|(at, _)| *at < end);
-    let mut copy: Option<Vec<u8>> = None;
-    for (at, byte) in inside.flat_map(|(at, new)| (*at..).zip(new)) {
-        if let Some(at) = at.checked_sub(offset).map(|at| at as usize).filter(|at| *at < data.len()) {
-            copy.get_or_insert_with(|| data.to_vec())[at] = *byte;
-        }
-    }
-    copy.map_or(data, Bytes::from)
+    Ok(patched(ranges, changes))
 }
 
 #[cfg(test)]

@@ -161,19 +161,6 @@ fn it_does_not_matter_in_which_parts_and_what_order_a_stream_was_read() {
 }
 
 #[test]
-fn what_is_read_across_a_changed_clock_is_changed_in_part() {
-    let changes = [(10, [1, 2, 3, 4, 5, 6]), (30, [7; 6])];
-    for from in 0..40_u64 {
-        for to in from..40 {
-            let data = Bytes::from(vec![0; (to - from) as usize]);
-            let mut whole = [0; 40];
-            changes.iter().for_each(|(at, new)| whole[*at as usize..*at as usize + 6].copy_from_slice(new));
-            assert_eq!(changed(data, from, &changes), whole[from as usize..to as usize]);
-        }
-    }
-}
-
-#[test]
 fn streams_are_known_by_the_distance_of_their_packets() {
     let stream = |before: usize, behind: usize| -> Vec<u8> {
         let one = [vec![1; before], packet(PID, Some(5), None, false), vec![2; behind]].concat();
