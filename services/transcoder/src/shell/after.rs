@@ -35,9 +35,18 @@ pub enum After {
         after: Duration,
     },
     /// The source is at fault: rejected, or given up while encoding.
-    Source(Problem),
+    Source(GivenUp),
     /// We are at fault and the deliveries are used up.
-    System(Problem),
+    System(GivenUp),
+}
+
+/// The last word on an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenUp {
+    /// What is wrong.
+    pub problem: Problem,
+    /// Attempts that came to it.
+    pub attempts: u64,
 }
 
 /// What came before a failure.
@@ -47,16 +56,8 @@ pub struct Before {
     pub delivery: u64,
     /// Will no further one come?
     pub last: bool,
-    /// Children that crashed, stalled or hit a limit in this delivery, with this failure.
-    pub crashes: u64,
-}
-
-/// Did the child end without a word of its own?
-pub fn is_crash(code: FailureCode) -> bool {
-    matches!(
-        code,
-        FailureCode::ChildCrashed | FailureCode::ChildStalled | FailureCode::ChildMemory | FailureCode::ChildCpu
-    )
+    /// Children that were followed by another one in this delivery, see [`After::Again`].
+    pub children: u64,
 }
 
 /// What follows a failure. `trace` is what the operator's log has beside it.
@@ -76,16 +77,17 @@ pub fn after(failure: &Failure, before: Before, trace: &str) -> After {
         | FailureCode::SourcePictureTooLarge
         | FailureCode::SourceTooLong
         | FailureCode::SourceEncrypted
-        | FailureCode::SourceUndecodable => After::Source(problem(failure, attempt, trace)),
+        | FailureCode::SourceUndecodable => After::Source(given_up(failure, attempt, trace)),
         FailureCode::ChildCrashed | FailureCode::ChildStalled | FailureCode::ChildMemory | FailureCode::ChildCpu => {
-            if before.crashes < CHILD_ATTEMPTS {
+            let children = before.children + 1;
+            if children < CHILD_ATTEMPTS {
                 return After::Again { after: CHILD_RETRY_AFTER };
             }
-            After::Source(problem(failure, before.crashes, trace))
+            After::Source(given_up(failure, children, trace))
         }
         FailureCode::SourceUnreadable | FailureCode::CageUnavailable | FailureCode::ChildFailed => {
             if before.last {
-                return After::System(problem(failure, attempt, trace));
+                return After::System(given_up(failure, attempt, trace));
             }
             let pause = SYSTEM_RETRY_AFTER.saturating_mul(u32::try_from(attempt).unwrap_or(u32::MAX));
             After::Retry { after: pause.min(SYSTEM_RETRY_LIMIT) }
@@ -119,43 +121,43 @@ pub fn code(failure: FailureCode) -> Code {
     }
 }
 
-fn problem(failure: &Failure, attempt: u64, trace: &str) -> Problem {
+fn given_up(failure: &Failure, attempts: u64, trace: &str) -> GivenUp {
     let mut params = failure.params.clone();
-    params.insert("attempts".to_owned(), attempt.to_string());
+    params.insert("attempts".to_owned(), attempts.to_string());
     if code(failure.code) == Code::Internal {
         params.insert("trace".to_owned(), trace.to_owned());
     }
-    Problem { code: code(failure.code), params }
+    GivenUp { problem: Problem { code: code(failure.code), params }, attempts }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn first(crashes: u64) -> Before {
-        Before { delivery: 1, last: false, crashes }
+    fn first(children: u64) -> Before {
+        Before { delivery: 1, last: false, children }
     }
 
     #[test]
     fn a_bad_source_is_final_at_once() {
         let failure = Failure::new(FailureCode::SourceNotMedia, "typefind").with("found", "a text");
         assert!(
-            matches!(after(&failure, first(0), ""), After::Source(problem) if problem.code == Code::SourceNotMedia)
+            matches!(after(&failure, first(0), ""), After::Source(end) if end.problem.code == Code::SourceNotMedia)
         );
     }
 
     #[test]
     fn a_crash_gets_exactly_one_more_attempt() {
         let failure = Failure::new(FailureCode::ChildCrashed, "signal 11");
-        assert_eq!(after(&failure, first(1), ""), After::Again { after: CHILD_RETRY_AFTER });
-        let After::Source(problem) = after(&failure, first(2), "") else { panic!("final") };
-        assert_eq!(problem.params["attempts"], "2");
+        assert_eq!(after(&failure, first(0), ""), After::Again { after: CHILD_RETRY_AFTER });
+        let After::Source(end) = after(&failure, first(1), "") else { panic!("final") };
+        assert_eq!((end.problem.params["attempts"].as_str(), end.attempts), ("2", 2));
     }
 
     #[test]
     fn workers_that_went_say_nothing_about_the_source() {
         let failure = Failure::new(FailureCode::ChildCrashed, "signal 9");
-        let before = Before { delivery: 5, last: true, crashes: 1 };
+        let before = Before { delivery: 5, last: true, children: 0 };
         assert_eq!(after(&failure, before, ""), After::Again { after: CHILD_RETRY_AFTER });
     }
 
@@ -163,10 +165,10 @@ mod tests {
     fn a_failure_of_ours_never_rejects_a_source() {
         let failure = Failure::own("no such element: x264enc");
         for attempt in 1..=5 {
-            let before = Before { delivery: attempt, last: attempt == 5, crashes: 0 };
+            let before = Before { delivery: attempt, last: attempt == 5, children: 0 };
             assert!(!matches!(after(&failure, before, ""), After::Source(_)));
         }
-        assert!(matches!(after(&failure, Before { delivery: 5, last: true, crashes: 0 }, ""), After::System(_)));
+        assert!(matches!(after(&failure, Before { delivery: 5, last: true, children: 0 }, ""), After::System(_)));
     }
 
     /// The sources of this crate, but for tests and this file.
@@ -206,7 +208,7 @@ mod tests {
                 let failure = |code: &FailureCode| format!("{code:?}") == name;
                 let code = FailureCode::ALL.iter().copied().find(failure).unwrap_or_else(|| panic!("{path}: {name}"));
                 met.insert(code);
-                let filled = problem(&Failure::new(code, ""), 1, "x").params;
+                let filled = given_up(&Failure::new(code, ""), 1, "x").problem.params;
                 for value in named(super::code(code)) {
                     let given = place.contains(&format!("with(\"{value}\"")) || filled.contains_key(value);
                     if !given {

@@ -14,8 +14,7 @@ use spool_nats::{Appended, Decision, Delivery, Incoming, Kv, Lease};
 use spool_proto::Code;
 use spool_proto::asset::Asset;
 use spool_proto::event::{
-    AudioStored, CheckFailed, Draft, Event, JobGivenUp, Problem, SourceAccepted, SourceRejected, StillStored,
-    VideoStored,
+    AudioStored, CheckFailed, Draft, Event, JobGivenUp, SourceAccepted, SourceRejected, StillStored, VideoStored,
 };
 use spool_proto::job::{Job, Order};
 use spool_proto::lease::{self, LeaseNote};
@@ -24,7 +23,7 @@ use spool_proto::slot::{Item, Slot};
 use spool_proto::time::Timestamp;
 use tokio::sync::mpsc;
 
-use super::after::{After, Before, after, is_crash};
+use super::after::{After, Before, GivenUp, after};
 use super::receive::{Allowed, ReceiveError, Received, Receiver};
 use super::start::{Encode, Start, start};
 use super::{Deps, source::PieceBytes};
@@ -101,7 +100,7 @@ impl Worker {
             earlier: std::sync::OnceLock::new(),
         };
         let work = async {
-            let mut before = Before { delivery: delivery.attempt, last: delivery.last_attempt, crashes: 0 };
+            let mut before = Before { delivery: delivery.attempt, last: delivery.last_attempt, children: 0 };
             loop {
                 let broke = match attempt.work().await {
                     Ok(decision) => return decision,
@@ -354,11 +353,11 @@ impl Attempt<'_> {
         if !self.lease.is_held() {
             return ControlFlow::Break(Decision::Retry { after: LOG_RETRY, why: "the lease was lost".to_owned() });
         }
-        before.crashes += u64::from(is_crash(failure.code));
         // The span names both on every line.
         let trace = format!("{} {}", self.order.asset, self.order.job.item());
         ControlFlow::Break(match after(&failure, *before, &trace) {
             After::Again { after } => {
+                before.children += 1;
                 self.note(None, Some(failure.to_string()), Some(after)).await;
                 // The first one to say so stays.
                 let _ = self.earlier.set(failure.to_string());
@@ -368,15 +367,12 @@ impl Attempt<'_> {
                 self.note(None, Some(failure.to_string()), Some(after)).await;
                 Decision::Retry { after, why: failure.to_string() }
             }
-            After::Source(problem) => {
-                let attempts = if is_crash(failure.code) { before.crashes } else { before.delivery };
-                self.give_up(problem, attempts, true).await
-            }
-            After::System(problem) => self.give_up(problem, before.delivery, false).await,
+            After::Source(end) => self.give_up(end, true).await,
+            After::System(end) => self.give_up(end, false).await,
         })
     }
 
-    async fn give_up(&self, problem: Problem, attempts: u64, source_at_fault: bool) -> Decision {
+    async fn give_up(&self, GivenUp { problem, attempts }: GivenUp, source_at_fault: bool) -> Decision {
         let (code, attempts) = (problem.code, u32::try_from(attempts).unwrap_or(u32::MAX));
         let round = self.order.round;
         let (slot, event): (Slot, Event) = match (self.order.job.item(), source_at_fault) {
