@@ -77,7 +77,7 @@ pub(super) enum Over {
 pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners) -> Over {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut quiet, mut nice, mut processor) = (Duration::ZERO, None, Processor::of(pid));
+    let (mut quiet, mut nice, mut processor) = (Duration::ZERO, None, None);
     loop {
         tick.tick().await;
         let asked = (manners.nice)(motion.reached_ns.load(Ordering::Relaxed));
@@ -85,11 +85,17 @@ pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners) -> Ov
             be_nice(pid, asked);
             nice = Some(asked);
         }
-        let before = std::mem::replace(&mut processor, Processor::of(pid));
         quiet = match (motion.moved.swap(false, Ordering::Relaxed), motion.parent_busy.load(Ordering::Relaxed)) {
-            (true, _) => Duration::ZERO,
-            (false, 0) => quiet + processor.since(before).free_of(TICK),
-            (false, _) => quiet,
+            (true, _) => {
+                processor = None;
+                Duration::ZERO
+            }
+            (false, busy) => {
+                // The first quiet tick only says where to count from: who moves is not looked at.
+                let now = Processor::of(pid);
+                let before = processor.replace(now).filter(|_| busy == 0);
+                quiet + before.map_or(Duration::ZERO, |before| now.since(before).free_of(TICK))
+            }
         };
         if quiet >= manners.stall {
             return Over::Stalled;
