@@ -88,6 +88,12 @@ impl StoreConfig {
     }
 }
 
+/// What a disk still takes, by anybody who is not its keeper; none where the system does not say.
+pub fn free_space(on: &Path) -> Option<Bytes> {
+    let disk = rustix::fs::statvfs(on).ok()?;
+    Some(Bytes(disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
 type Built = (Arc<dyn ObjectStore>, Option<Disk>);
 
 /// The directory of a store that is one.
@@ -101,8 +107,7 @@ impl Disk {
     /// Is there room for this many bytes more?
     pub(super) fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
         // Where the system does not say, the write itself will.
-        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(()) };
-        let free = Bytes(disk.f_bavail.saturating_mul(disk.f_frsize));
+        let Some(free) = free_space(&self.path) else { return Ok(()) };
         if free.0 < self.keep_free.0.saturating_add(bytes) {
             return Err(StoreError::NoRoom { key: String::new(), free, keep_free: self.keep_free });
         }

@@ -24,7 +24,7 @@ use spool_proto::Timestamp;
 use spool_proto::key::Key;
 
 use config::Disk;
-pub use config::{Directory, S3, Secret, StoreConfig};
+pub use config::{Directory, S3, Secret, StoreConfig, free_space};
 pub use error::{OpenError, StoreError};
 pub use probe::Abilities;
 pub use writer::{Stored, Writer};

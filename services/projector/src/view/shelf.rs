@@ -10,6 +10,8 @@ use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use spool_kit::store::free_space;
+
 use super::SCHEMA;
 
 /// Free bytes with which a new view is worth beginning.
@@ -68,7 +70,7 @@ impl Shelf {
     /// Is there room for a new view on the disk?
     pub fn has_room(&self) -> bool {
         // Where the system does not say, trying it will.
-        rustix::fs::statvfs(&self.root).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM_BYTES)
+        free_space(&self.root).is_none_or(|free| free.0 >= ROOM_BYTES)
     }
 
     /// A directory that does not exist yet.
