@@ -8,9 +8,10 @@ use std::sync::{Arc, mpsc};
 
 use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, Span, VideoFacts};
 
-use super::demux::{self, Demuxed, Met, Trouble, Until};
+use super::demux::{self, Demuxed, Trouble, Until};
 use super::edits::{self, Ends};
 use super::mend::clock::Watched;
+use super::met::Met;
 use super::mp4::{self, Found};
 use super::picture;
 use super::samples::Summary;

@@ -22,6 +22,7 @@ pub mod head;
 pub mod inspect;
 mod link;
 pub mod mend;
+pub mod met;
 mod missing;
 pub mod mp4;
 mod object;

@@ -1,0 +1,164 @@
+//! What is met on each pad of a demuxer: the stream's form, its tags, and where its samples lie.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gst::prelude::*;
+
+use super::samples::Samples;
+use super::streams::{self, Kind};
+
+/// What pads tell from their threads.
+pub(super) type Shared<T> = Arc<Mutex<T>>;
+
+/// A panic while it was held leaves a stream as far as it was met.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stream that was met.
+#[derive(Debug, Clone)]
+pub struct Met {
+    /// Picture or sound; none for others.
+    pub kind: Option<Kind>,
+    /// Its id, which gives it its place.
+    pub id: String,
+    /// What the parser says of it.
+    pub caps: Option<gst::Caps>,
+    /// What the source says of it.
+    pub tags: gst::TagList,
+    /// Flagged as the one to show.
+    pub default: bool,
+    /// Where its samples lie in stream time.
+    pub samples: Samples,
+    /// Some samples state when they are decoded and not when they are shown: distances between them mean nothing.
+    pub guessed: bool,
+    /// More samples than are taken.
+    pub too_many: bool,
+}
+
+/// Gives each pad of the parser a sink and a watch.
+pub(super) fn take_streams(
+    pipeline: &gst::Pipeline,
+    parsebin: &gst::Element,
+    met: &Shared<Vec<Shared<Met>>>,
+    container: &Shared<Option<gst::Caps>>,
+    max_samples: u64,
+) {
+    let pipeline = pipeline.downgrade();
+    let met = Arc::clone(met);
+    let container = Arc::clone(container);
+    parsebin.connect_pad_added(move |_, pad| {
+        let Some(pipeline) = pipeline.upgrade() else { return };
+        let Ok(sink) = gst::ElementFactory::make("fakesink")
+            .property("sync", false)
+            .property("async", false)
+            .property("enable-last-sample", false)
+            .build()
+        else {
+            return;
+        };
+        let stream = Arc::new(Mutex::new(first_look(pad)));
+        watch(pad, &stream, is_matroska(&lock(&container)), max_samples);
+        lock(&met).push(stream);
+        // What cannot be linked shows as the pipeline's own error on the bus.
+        if pipeline.add(&sink).is_ok() && sink.sync_state_with_parent().is_ok() {
+            let _ = sink.static_pad("sink").map(|sink| pad.link(&sink));
+        }
+    });
+}
+
+/// `matroskademux` starts with a segment that calls the first sample's time zero, and corrects itself some samples later;
+/// after a seek it is right from the start. The samples' own times are those after a seek.
+fn is_matroska(container: &Option<gst::Caps>) -> bool {
+    let name = container.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().as_str());
+    name.is_some_and(|name| name.contains("matroska") || name.ends_with("/webm"))
+}
+
+fn first_look(pad: &gst::Pad) -> Met {
+    let stream = pad.stream();
+    let kind = stream
+        .as_ref()
+        .and_then(|stream| [Kind::Video, Kind::Audio].into_iter().find(|kind| kind.matches(stream.stream_type())));
+    Met {
+        kind,
+        id: stream.as_ref().map(streams::id_of).unwrap_or_default(),
+        caps: pad.current_caps().or_else(|| stream.as_ref().and_then(gst::Stream::caps)),
+        tags: stream.as_ref().and_then(gst::Stream::tags).unwrap_or_default(),
+        default: stream.is_some_and(|stream| stream.stream_flags().contains(gst::StreamFlags::SELECT)),
+        samples: Samples::default(),
+        guessed: false,
+        too_many: false,
+    }
+}
+
+/// `plain`: stream time is the samples' own time, whatever segments say.
+#[expect(clippy::wildcard_enum_match_arm, reason = "gstreamer's events and probes are open lists")]
+fn watch(pad: &gst::Pad, stream: &Shared<Met>, plain: bool, max_samples: u64) {
+    let stream = Arc::clone(stream);
+    let segment: Mutex<Option<gst::FormattedSegment<gst::ClockTime>>> = Mutex::new(None);
+    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(kinds, move |_, info| {
+        match &info.data {
+            Some(gst::PadProbeData::Event(event)) => match event.view() {
+                gst::EventView::Segment(_) if plain => *lock(&segment) = Some(gst::FormattedSegment::new()),
+                gst::EventView::Segment(new) => *lock(&segment) = new.segment().clone().downcast().ok(),
+                gst::EventView::Caps(caps) => {
+                    let mut stream = lock(&stream);
+                    // Bare sound is handed out before anybody knows what it is.
+                    let caps = caps.caps_owned();
+                    stream.kind = stream.kind.or_else(|| Kind::of_caps(&caps));
+                    stream.caps = Some(caps);
+                }
+                gst::EventView::Tag(tag) => {
+                    lock(&stream).tags.make_mut().insert(tag.tag(), gst::TagMergeMode::Replace);
+                }
+                _ => {}
+            },
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                let mut stream = lock(&stream);
+                if stream.samples.len() as u64 >= max_samples {
+                    stream.too_many = true;
+                } else {
+                    take_sample(&mut stream, buffer, lock(&segment).as_ref());
+                }
+            }
+            _ => {}
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Notes a sample as far as the segment shows it.
+fn take_sample(stream: &mut Met, buffer: &gst::Buffer, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) {
+    if is_hidden(stream.caps.as_ref(), buffer)
+        || buffer.flags().contains(gst::BufferFlags::HEADER) && buffer.pts().is_none()
+    {
+        return;
+    }
+    // AVI and MPEG streams state for some pictures only when they are decoded; first and last are the same.
+    stream.guessed |= buffer.pts().is_none();
+    let Some(start) = buffer.pts().or_else(|| buffer.dts()) else { return };
+    let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+    let end = buffer.duration().map(|duration| start + duration);
+    let Some(segment) = segment else { return };
+    // A picture that begins before the edit is not shown, as everybody does it; sound is cut within a block.
+    if stream.kind == Some(Kind::Video) && segment.start().is_some_and(|from| start < from) {
+        return;
+    }
+    let (Some(shown_start), shown_end) = (match segment.clip(start, end) {
+        // Without an end of its own it gets the segment's, which is that of the whole.
+        Some((start, cut)) => (segment.to_stream_time(start), end.and(cut).and_then(|end| segment.to_stream_time(end))),
+        None => (None, None),
+    }) else {
+        return;
+    };
+    let duration = shown_end.map(|end| end.saturating_sub(shown_start).nseconds());
+    stream.samples.push(shown_start.nseconds(), duration, keyframe);
+}
+
+/// VP8 keeps frames that are only looked back at as packets of their own; they are never shown.
+fn is_hidden(caps: Option<&gst::Caps>, buffer: &gst::Buffer) -> bool {
+    let vp8 = caps.and_then(|caps| caps.structure(0)).is_some_and(|s| s.name() == "video/x-vp8");
+    let mut tag = [0xff_u8];
+    vp8 && buffer.copy_to_slice(0, &mut tag).is_ok() && tag[0] & 0x10 == 0
+}
