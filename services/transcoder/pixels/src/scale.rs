@@ -2,9 +2,11 @@
 //!
 //! Every flat area keeps its value exactly, which the tests hold it to.
 
+use std::cmp::Ordering;
+
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
-use fir::pixels::U8;
+use fir::pixels::{InnerPixel, U8, U8x4};
 
 /// One plane: rows of `stride` bytes, of which `width` count.
 #[derive(Debug)]
@@ -19,13 +21,16 @@ pub struct Plane<T> {
     pub stride: usize,
 }
 
-/// What scaling keeps between frames: rows without padding, rows of the new height and the old width.
+/// What scaling keeps between frames, so that nothing is allocated for each.
 #[derive(Debug, Default)]
 pub struct Resizer {
     inner: fir::Resizer,
-    dense_in: Vec<u8>,
-    low: Vec<u8>,
-    dense_out: Vec<u8>,
+    /// A plane without padding between its rows.
+    dense: Vec<u8>,
+    /// A plane between the step along its rows and the step across them.
+    half: Vec<u8>,
+    /// Four rows side by side, before and after the step along them.
+    four: [Vec<u8>; 2],
 }
 
 /// A plane can't be scaled.
@@ -54,75 +59,116 @@ impl Resizer {
     /// for the dearer step along them.
     ///
     /// # Errors
-    /// When a plane is shorter than its size says.
+    /// When a plane is shorter than its size says, or has none.
     pub fn plane(&mut self, from: &Plane<&[u8]>, to: Plane<&mut [u8]>) -> Result<(), ScaleError> {
-        let (down, along) = (options(fir::FilterType::CatmullRom), options(along(from.width, to.width)));
-        let source = dense(from, &mut self.dense_in)?;
-        // Typed, so that only the arithmetic of bytes is compiled, not that of sixteen kinds of pixels.
-        let source = TypedImageRef::<U8>::from_buffer(from.width, from.height, source)?;
-        let (width, rows) = (to.width as usize, to.height as usize);
-        let source = if to.height < from.height && to.width != from.width {
-            let bytes = from.width as usize * rows;
-            if self.low.len() < bytes {
-                self.low.resize(bytes, 0);
+        if [from.width, from.height, to.width, to.height].contains(&0) || to.stride < to.width as usize {
+            return Err(ScaleError::Plane { width: to.width, height: to.height, bytes: to.data.len() });
+        }
+        let source = dense(from, &mut self.dense)?;
+        let (width, tall) = (from.width, to.height);
+        match tall.cmp(&from.height) {
+            Ordering::Less => {
+                let fewer = sized(&mut self.half, width, tall);
+                resize::<U8>(&mut self.inner, (source, width, from.height), (fewer, width, tall))?;
+                along(&mut self.inner, &mut self.four, fewer, width, to)
             }
-            let mut low = TypedImage::<U8>::from_buffer(from.width, to.height, &mut self.low[..bytes])?;
-            self.inner.resize_typed(&source, &mut low, &down)?;
-            TypedImageRef::<U8>::from_buffer(from.width, to.height, &self.low[..bytes])?
-        } else {
-            source
-        };
-        if to.stride == width {
-            let bytes = to.data.len();
-            let wrong = ScaleError::Plane { width: to.width, height: to.height, bytes };
-            let target = to.data.get_mut(..width * rows).ok_or(wrong)?;
-            let mut target = TypedImage::<U8>::from_buffer(to.width, to.height, target)?;
-            self.inner.resize_typed(&source, &mut target, &along)?;
-            return Ok(());
+            Ordering::Equal => along(&mut self.inner, &mut self.four, source, width, to),
+            Ordering::Greater => {
+                let wide = sized(&mut self.half, to.width, from.height);
+                let target =
+                    Plane { data: &mut *wide, width: to.width, height: from.height, stride: to.width as usize };
+                along(&mut self.inner, &mut self.four, source, width, target)?;
+                let more = sized(&mut self.four[0], to.width, tall);
+                resize::<U8>(&mut self.inner, (wide, to.width, from.height), (more, to.width, tall))?;
+                spread(more, to)
+            }
         }
-        self.dense_out.resize(width * rows, 0);
-        let mut target = TypedImage::<U8>::from_buffer(to.width, to.height, &mut self.dense_out)?;
-        self.inner.resize_typed(&source, &mut target, &along)?;
-        for (row, out) in self.dense_out.chunks_exact(width).zip(to.data.chunks_mut(to.stride)) {
-            out[..width].copy_from_slice(row);
+    }
+}
+
+/// Scales along the rows of a plane without padding. Four rows are laid side by side, as if they were the components of
+/// one row of pixels: so each factor is multiplied with four bytes at once, which a single component does not allow
+/// where an output pixel has only six to eight factors. Measured: 1.3 ms instead of 1.8 ms for 1920 to 1280 of 720
+/// rows, the dearest step of a ladder; the bytes are the same.
+fn along(
+    inner: &mut fir::Resizer,
+    [before, after]: &mut [Vec<u8>; 2],
+    from: &[u8],
+    width: u32,
+    to: Plane<&mut [u8]>,
+) -> Result<(), ScaleError> {
+    if width == to.width {
+        return spread(from, to);
+    }
+    let fours = to.height.div_ceil(FOUR as u32);
+    let (wide, narrow) = (width as usize, to.width as usize);
+    let joined = sized(before, width * FOUR as u32, fours);
+    for (rows, pixels) in from.chunks(FOUR * wide).zip(joined.chunks_exact_mut(FOUR * wide)) {
+        join(rows, wide, pixels);
+    }
+    let scaled = sized(after, to.width * FOUR as u32, fours);
+    resize::<U8x4>(inner, (joined, width, fours), (scaled, to.width, fours))?;
+    let wrong = ScaleError::Plane { width: to.width, height: to.height, bytes: to.data.len() };
+    let mut rows = to.data.chunks_mut(to.stride).take(to.height as usize);
+    for pixels in scaled.chunks_exact(FOUR * narrow) {
+        for (place, row) in rows.by_ref().take(FOUR).enumerate() {
+            let Some(row) = row.get_mut(..narrow) else { return Err(wrong) };
+            for (byte, pixel) in row.iter_mut().zip(pixels.as_chunks::<FOUR>().0) {
+                *byte = pixel[place];
+            }
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Rows that are scaled at once.
+const FOUR: usize = 4;
+
+/// Up to four rows as one row of pixels; the last one stands for those that are not there.
+fn join(rows: &[u8], width: usize, pixels: &mut [u8]) {
+    let last = rows.len() / width - 1;
+    let row = |place: usize| &rows[place.min(last) * width..][..width];
+    let pixels = pixels.as_chunks_mut::<FOUR>().0.iter_mut();
+    for ((((pixel, a), b), c), d) in pixels.zip(row(0)).zip(row(1)).zip(row(2)).zip(row(3)) {
+        *pixel = [*a, *b, *c, *d];
     }
 }
 
-fn options(filter: fir::FilterType) -> fir::ResizeOptions {
-    fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter))
+/// Copies rows into a plane that may have padding between them.
+fn spread(from: &[u8], to: Plane<&mut [u8]>) -> Result<(), ScaleError> {
+    let wrong = ScaleError::Plane { width: to.width, height: to.height, bytes: to.data.len() };
+    let width = to.width as usize;
+    let mut rows = to.data.chunks_mut(to.stride);
+    for row in from.chunks_exact(width) {
+        let Some(out) = rows.next().and_then(|out| out.get_mut(..width)) else { return Err(wrong) };
+        out.copy_from_slice(row);
+    }
+    Ok(())
 }
 
-/// The filter along a row. Of a row's factors eight are multiplied in one step, and each that is left over by itself: so
-/// where Catmull-Rom has six or seven (1080 to 720 lines: the dearest step of the ladder) it gets eight, of which the
-/// outer ones are too small to count. Measured: 2.4 ms instead of 4.0 ms for a plane of 1920 to 1280.
-fn along(from: u32, to: u32) -> fir::FilterType {
-    let ratio = f64::from(from) / f64::from(to.max(1));
-    if !(1.0..EIGHT_RADIUS / CATMULL_ROM_RADIUS).contains(&ratio) {
-        return fir::FilterType::CatmullRom;
+/// The first bytes of `scratch`, which grows to hold them.
+fn sized(scratch: &mut Vec<u8>, width: u32, height: u32) -> &mut [u8] {
+    let bytes = width as usize * height as usize;
+    if scratch.len() < bytes {
+        scratch.resize(bytes, 0);
     }
-    let filter = fir::Filter::new("Catmull-Rom of eight", catmull_rom, EIGHT_RADIUS / ratio);
-    filter.map_or(fir::FilterType::CatmullRom, fir::FilterType::Custom)
+    &mut scratch[..bytes]
 }
 
-/// Beyond this many pixels of what is made it is zero.
-const CATMULL_ROM_RADIUS: f64 = 2.0;
-/// With this many pixels to either side eight factors fall on an output pixel, wherever it lies.
-const EIGHT_RADIUS: f64 = 3.51;
-/// Not zero, which would be left out, and nothing in sixteen bits.
-const NOTHING: f64 = 1e-9;
-
-/// Keys' cubic with a = -1/2, and next to nothing where it is zero.
-fn catmull_rom(x: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 {
-        (1.5 * x - 2.5) * x * x + 1.0
-    } else if x < CATMULL_ROM_RADIUS {
-        ((2.5 - 0.5 * x) * x - 4.0) * x + 2.0
-    } else {
-        NOTHING
-    }
+/// Typed, so that only the arithmetic of bytes is compiled, not that of sixteen kinds of pixels.
+fn resize<P>(
+    inner: &mut fir::Resizer,
+    (from, width, height): (&[u8], u32, u32),
+    (to, to_width, to_height): (&mut [u8], u32, u32),
+) -> Result<(), ScaleError>
+where
+    P: InnerPixel + fir::PixelTrait,
+{
+    let catmull_rom = fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom);
+    let options = fir::ResizeOptions::new().resize_alg(catmull_rom).use_alpha(false);
+    let from = TypedImageRef::<P>::from_buffer(width, height, from)?;
+    let mut to = TypedImage::<P>::from_buffer(to_width, to_height, to)?;
+    Ok(inner.resize_typed(&from, &mut to, &options)?)
 }
 
 /// The plane's bytes without padding; copied only where there is some.
@@ -153,15 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_of_eight_makes_the_same_picture() {
-        let noise: Vec<u8> = (0..1920 * 8_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        for width in [1280, 1440, 1100, 1919] {
-            let source = TypedImageRef::<U8>::from_buffer(1920, 8, &noise).unwrap();
-            let mut plain = TypedImage::<U8>::new(width, 8);
-            let options = options(fir::FilterType::CatmullRom);
-            fir::Resizer::new().resize_typed(&source, &mut plain, &options).unwrap();
-            let plain: Vec<u8> = plain.pixels().iter().map(|pixel| pixel.0).collect();
-            assert!(plain == scaled(1920, 8, &noise, (width, 8)), "{width}");
+    fn four_rows_at_once_make_the_picture_that_each_makes_alone() {
+        let (width, height) = (193, 45);
+        let noise: Vec<u8> = (0..width * height).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for to in [(128, 30), (128, 45), (193, 31), (97, 23), (300, 61), (12, 90), (193, 50), (400, 7), (1, 1)] {
+            let rows_first = if to.1 < height { (width, to.1) } else { (to.0, height) };
+            let mut half = vec![0; (rows_first.0 * rows_first.1) as usize];
+            let mut plain = vec![0; (to.0 * to.1) as usize];
+            let mut inner = fir::Resizer::new();
+            resize::<U8>(&mut inner, (&noise, width, height), (&mut half, rows_first.0, rows_first.1)).unwrap();
+            resize::<U8>(&mut inner, (&half, rows_first.0, rows_first.1), (&mut plain, to.0, to.1)).unwrap();
+            assert!(plain == scaled(width, height, &noise, to), "{to:?}");
         }
     }
 
