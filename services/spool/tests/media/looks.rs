@@ -13,8 +13,11 @@ use crate::tool::{Outcome, TOOL_LIMIT, ffmpeg, run};
 
 /// At most this many frames are compared; of longer assets the start.
 const FRAMES: usize = 240;
+/// Of renditions between the highest and the lowest every so many frames are compared: all are made of the same decoded
+/// pictures, so what one of them has alone is how well it was coded, and that the mean tells.
+const BETWEEN_EVERY: usize = 4;
 
-/// Likeness of the luma, 1 for the same.
+/// Likeness, 1 for the same: the less of that of the luma and that of all planes, so that it holds by either measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Likeness {
     pub(crate) mean: f64,
@@ -35,7 +38,6 @@ pub(crate) fn likeness(source: &Source, owed: &Owed, renditions: &[&Rendition], 
     let picture = source.picture.as_ref().ok_or("no picture to compare with")?;
     let notes = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
     let frames = owed.times_s.len().saturating_sub(owed.repeats.len()).min(FRAMES);
-    let number = format!("format=yuv420p,settb=1/1000,setpts=N,trim=end_frame={frames}");
     let turn = match turn {
         Turn::Upright => "",
         Turn::Mirrored => "hflip,",
@@ -48,10 +50,16 @@ pub(crate) fn likeness(source: &Source, owed: &Owed, renditions: &[&Rendition], 
     let (position, every, count) = (picture.position, owed.keep_every, renditions.len());
     let mut graph = format!("[0:v:{position}]{weave}select='not(mod(n\\,{every}))',{turn}split={count}");
     (0..count).for_each(|n| graph.push_str(&format!("[s{n}]")));
+    let step = |n: usize| if n == 0 || n + 1 == count { 1 } else { BETWEEN_EVERY };
     for (n, rendition) in renditions.iter().enumerate() {
         let (width, height, input, notes) = (rendition.width, rendition.height, n + 1, note(notes.path(), n));
         let scale = format!("scale={width}:{height}:flags=bicubic+accurate_rnd:{},setsar=1", colours(picture));
-        graph.push_str(&format!(";[s{n}]{scale},{number}[meant{n}];[{input}:v:0]{unrepeat}{number}[shown{n}]"));
+        let (step, compared) = (step(n), frames.div_ceil(step(n)));
+        let thin = if step == 1 { String::new() } else { format!("select='not(mod(n\\,{step}))',") };
+        let number = format!("format=yuv420p,settb=1/1000,setpts=N,trim=end_frame={compared}");
+        graph.push_str(&format!(
+            ";[s{n}]{thin}{scale},{number}[meant{n}];[{input}:v:0]{unrepeat}{thin}{number}[shown{n}]"
+        ));
         graph.push_str(&format!(";[shown{n}][meant{n}]ssim=stats_file={}", notes.display()));
     }
     let mut command = Command::new("ffmpeg");
@@ -64,9 +72,10 @@ pub(crate) fn likeness(source: &Source, owed: &Owed, renditions: &[&Rendition], 
     let failed = || format!("{command:?}: {}", ended.err.lines().take(3).collect::<Vec<_>>().join(" | "));
     let read = |n: usize| {
         let text = std::fs::read_to_string(note(notes.path(), n)).ok()?;
-        let each: Vec<f64> = text.lines().filter_map(luma).collect();
+        let each: Vec<f64> = text.lines().filter_map(least).collect();
         let mean = each.iter().sum::<f64>() / each.len() as f64;
-        (each.len() >= frames).then(|| Likeness { mean, worst: each.iter().copied().fold(1.0, f64::min) })
+        (each.len() >= frames.div_ceil(step(n)))
+            .then(|| Likeness { mean, worst: each.iter().copied().fold(1.0, f64::min) })
     };
     (0..count).map(|n| read(n).filter(|_| ended.code == Some(0)).ok_or_else(failed)).collect()
 }
@@ -75,9 +84,10 @@ fn note(dir: &Path, n: usize) -> PathBuf {
     dir.join(format!("ssim-{n}"))
 }
 
-/// `Y:0.987` of a line of ffmpeg's statistics.
-fn luma(line: &str) -> Option<f64> {
-    line.split_whitespace().find_map(|word| word.strip_prefix("Y:"))?.parse().ok()
+/// The less of `Y:0.987` and `All:0.981` of a line of ffmpeg's statistics.
+fn least(line: &str) -> Option<f64> {
+    let of = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name))?.parse::<f64>().ok();
+    Some(of("Y:")?.min(of("All:")?))
 }
 
 /// Full range becomes the usual one, the matrix stays: what a rendition says of its own is compared elsewhere.

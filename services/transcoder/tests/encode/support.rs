@@ -298,8 +298,8 @@ fn rung(video: &VideoFacts, short_side: u32) -> Rung {
         1080.. => 5_000_000,
         720.. => 2_800_000,
         540.. => 1_600_000,
-        360.. => 800_000,
-        _ => 400_000,
+        360.. => 1_000_000,
+        _ => 550_000,
     };
     let id = format!("v{short_side}");
     Rung { id, width: even(w), height: even(h), crf: 20, max_bps, buffer_ms: 2000, threads: 1 }
