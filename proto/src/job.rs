@@ -1,5 +1,5 @@
 //! Orders: what a worker is asked to do. Small on purpose: a worker reads the facts (source, plan) from the log, so an
-//! order can't contradict them.
+//! order can't contradict them. What only the planner's configuration says stands in the order.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ use crate::subject;
 pub struct InspectOrder {
     /// Verdict round, from 1.
     pub verdict: u32,
+    /// Longest source that is taken, as the planner is configured; none where whoever asks leaves that open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_ms: Option<u64>,
 }
 
 /// Encode chunks `first..=last` of the picture in one pass, stating each when it is stored.

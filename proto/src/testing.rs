@@ -212,7 +212,7 @@ mod tests {
     use crate::job::{InspectOrder, Job};
 
     fn inspect(asset: &Asset, round: u32) -> Answer {
-        let job = Job::Inspect(InspectOrder { verdict: asset.verdict_round() });
+        let job = Job::Inspect(InspectOrder { verdict: asset.verdict_round(), max_duration_ms: None });
         let (tenant, id) = (asset.tenant.clone(), asset.id.clone());
         Answer { orders: vec![Order { tenant, asset: id, round, job, cause: None }], ..Answer::default() }
     }

@@ -48,7 +48,7 @@ pub(crate) fn deleted(n: u128) -> Draft {
 }
 
 pub(crate) fn inspect(n: u128, round: u32) -> Order {
-    let job = Job::Inspect(InspectOrder { verdict: 1 });
+    let job = Job::Inspect(InspectOrder { verdict: 1, max_duration_ms: None });
     Order { tenant: tenant(), asset: asset(n), round, job, cause: Some("cause".to_owned()) }
 }
 

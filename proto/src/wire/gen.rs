@@ -742,6 +742,8 @@ pub mod order {
 pub struct InspectOrder {
     #[prost(uint32, tag = "1")]
     pub verdict: u32,
+    #[prost(uint64, optional, tag = "2")]
+    pub max_duration_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VideoOrder {

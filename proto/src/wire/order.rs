@@ -5,7 +5,7 @@ use super::value::{Bad, Place, Wire, message};
 use crate::job::{AudioOrder, InspectOrder, Job, StillOrder, VideoOrder};
 
 message! {
-    InspectOrder as InspectOrder { verdict }
+    InspectOrder as InspectOrder { verdict, max_duration_ms }
     VideoOrder as VideoOrder { generation, first, last }
     AudioOrder as AudioOrder { generation, track }
     StillOrder as StillOrder { generation, name }

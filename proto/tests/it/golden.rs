@@ -181,7 +181,10 @@ fn bytes_that_are_not_what_the_envelope_says_are_refused_by_name() {
 #[test]
 fn an_order_must_say_what_its_subject_says() {
     let (_, order) = samples::orders().swap_remove(0);
-    let other = Order { job: Job::Inspect(spool_proto::job::InspectOrder { verdict: 9 }), ..order.clone() };
+    let other = Order {
+        job: Job::Inspect(spool_proto::job::InspectOrder { verdict: 9, max_duration_ms: None }),
+        ..order.clone()
+    };
     let bytes = encode_order(&order);
     assert_eq!(refusal(decode_order(&other.subject(), &bytes)), "field job of Order is about n2, its subject about n9");
     assert!(refusal(decode_order("spool.job.x", &bytes)).starts_with("field subject of Order is wrong"));

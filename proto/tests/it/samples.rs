@@ -32,7 +32,11 @@ pub(crate) fn orders() -> Vec<(&'static str, Order)> {
     };
     let still = StillOrder { generation: 4, name: "poster".to_owned() };
     vec![
-        ("InspectOrder", order(1, Some("evt_x"), Job::Inspect(InspectOrder { verdict: 2 }))),
+        ("InspectOrder", order(1, Some("evt_x"), Job::Inspect(InspectOrder { verdict: 2, max_duration_ms: None }))),
+        (
+            "InspectOrder-limited",
+            order(0, None, Job::Inspect(InspectOrder { verdict: 1, max_duration_ms: Some(86_400_000) })),
+        ),
         ("VideoOrder", order(0, None, Job::Video(VideoOrder { generation: 1, first: 3, last: 8 }))),
         ("PassOrder", order(0, None, Job::Pass(VideoOrder { generation: 1, first: 4, last: 44 }))),
         ("AudioOrder", order(2, Some("evt_y"), Job::Audio(AudioOrder { generation: 3, track: 1 }))),

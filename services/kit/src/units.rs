@@ -134,6 +134,20 @@ macro_rules! in_quotes {
 in_quotes!(Bytes, "\"64MiB\"");
 in_quotes!(Span, "\"10m\"");
 
+/// A span as people read it: `2 h 5 min`, `40 s`.
+pub fn spoken(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let said: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).take(2).collect();
+    if said.is_empty() { format!("{} ms", span.as_millis()) } else { said.join(" ") }
+}
+
+/// The same for what is too long: part of a second counts as one, so that what is over a limit is not said to be equal to it.
+pub fn at_least(span: Duration) -> String {
+    spoken(Duration::from_secs(span.as_secs() + u64::from(span.subsec_nanos() > 0)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,5 +176,19 @@ mod tests {
             assert!(bad.parse::<Span>().is_err() || bad.parse::<Bytes>().is_err(), "{bad}");
         }
         assert!("10".parse::<Bytes>().is_err() && "9999999999999TiB".parse::<Bytes>().is_err());
+    }
+
+    #[test]
+    fn people_read_the_two_largest_parts_of_a_span() {
+        for (ms, text, rounded) in [
+            (7_500_000, "2 h 5 min", "2 h 5 min"),
+            (40_000, "40 s", "40 s"),
+            (3_600_100, "1 h", "1 h 1 s"),
+            (86_400_000, "1 d", "1 d"),
+            (250, "250 ms", "1 s"),
+        ] {
+            let span = Duration::from_millis(ms);
+            assert_eq!((spoken(span).as_str(), at_least(span).as_str()), (text, rounded));
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spool_kit::units::Span;
+use spool_kit::units::{Span, spoken};
 use spool_kit::{Clock, Stop};
 use spool_nats::{
     Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, StepError, Wait,
@@ -46,7 +46,7 @@ const BLOCKED_RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Longest video that is encoded; a longer one fails with `source_too_long`.
+    /// Longest video that is taken; a longer one is refused with `source_too_long`.
     pub max_duration: Span,
     /// Messages that are handled at once.
     pub at_once: NonZeroUsize,
@@ -198,7 +198,7 @@ impl Planner {
                 }
                 Owed::Tick(at) => self.deps.log.tick(tenant, id, at).await.map_err(|error| chain(&error))?,
                 Owed::Warn { step, waiting } => {
-                    let waiting = plan::spoken(waiting);
+                    let waiting = spoken(waiting);
                     tracing::warn!(asset.id = %id, "{id} has waited for {step} for {waiting} without progress; does one run?");
                 }
             }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use spool_kit::units::spoken;
 use spool_proto::asset::{At, Generation, Verdict};
 use spool_proto::deadline::{self, deadline};
 use spool_proto::event::{
@@ -16,7 +17,7 @@ use spool_proto::media::{Plan, SourceFacts};
 use spool_proto::problem::Fault;
 use spool_proto::{Asset, Code, Problem, Slot, Timestamp};
 
-use crate::plan::{self, Limits, spoken};
+use crate::plan::{self, Limits};
 
 /// At most this many orders for the picture of one asset are queued or leased. So a long film does not stand before a short
 /// one, and what is not queued can still be called off. Four keep some twenty cores busy with a full ladder.
@@ -52,7 +53,7 @@ pub fn owed(asset: &Asset, now: Timestamp, limits: &Limits) -> Vec<Owed> {
         return left_to_newer(asset, now);
     }
     match asset.verdict().map(|verdict| &verdict.it) {
-        None => check(asset, now),
+        None => check(asset, now, limits),
         Some(Verdict::Rejected(_) | Verdict::CheckFailed(_)) => Vec::new(),
         Some(Verdict::Accepted(facts)) => encode(asset, facts, now, limits),
     }
@@ -67,7 +68,7 @@ fn left_to_newer(asset: &Asset, now: Timestamp) -> Vec<Owed> {
 }
 
 /// The source waits for a verdict.
-fn check(asset: &Asset, now: Timestamp) -> Vec<Owed> {
+fn check(asset: &Asset, now: Timestamp, limits: &Limits) -> Vec<Owed> {
     let verdict = asset.verdict_round();
     let slot = Slot::UploadVerdict { verdict };
     let faults = asset.inspect_faults.get(&verdict);
@@ -84,7 +85,8 @@ fn check(asset: &Asset, now: Timestamp) -> Vec<Owed> {
     if let Some(problem) = overdue(asset, now, "Checking", deadline::CHECK) {
         return vec![fact(asset, slot, CheckFailed { problem, attempts })];
     }
-    let mut owed = vec![order(asset, attempts, Job::Inspect(InspectOrder { verdict }))];
+    let max_duration_ms = Some(u64::try_from(limits.max_duration.as_millis()).unwrap_or(u64::MAX));
+    let mut owed = vec![order(asset, attempts, Job::Inspect(InspectOrder { verdict, max_duration_ms }))];
     owed.extend(look_again(asset, now, "a transcoder's verdict", deadline::CHECK));
     owed
 }

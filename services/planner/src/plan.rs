@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use spool_kit::units::{at_least, spoken};
 use spool_proto::asset::{Generation, Outcome};
 use spool_proto::event::ProfileRef;
 use spool_proto::id::Sha256;
@@ -42,8 +43,9 @@ pub fn plan(profile: &ProfileRef, facts: &SourceFacts, limits: &Limits) -> Resul
         return Err(Problem::new(Code::ProfileUnknown).with("profile", asked).with("known", known));
     }
     let duration = Duration::from_nanos(facts.duration_ns());
+    // An inspection that was asked for under another limit, or by an earlier Spool, let it pass.
     if duration > limits.max_duration {
-        let problem = Problem::new(Code::SourceTooLong).with("duration", spoken(duration));
+        let problem = Problem::new(Code::SourceTooLong).with("duration", at_least(duration));
         return Err(problem.with("limit", spoken(limits.max_duration)));
     }
     if facts.video.is_none() && facts.audio.is_none() {
@@ -154,13 +156,4 @@ pub fn misfit(generation: &Generation) -> Option<&str> {
         }
     }
     None
-}
-
-/// A span as people read it: `2 h 5 min`, `40 s`.
-pub fn spoken(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
-    let said: Vec<String> =
-        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).take(2).collect();
-    if said.is_empty() { format!("{} ms", span.as_millis()) } else { said.join(" ") }
 }

@@ -93,7 +93,7 @@ impl Order {
     }
 }
 
-/// What inspecting refuses for its size.
+/// What inspecting refuses for its size or length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InspectLimits {
     /// Greatest width or height of a stored picture.
@@ -102,12 +102,14 @@ pub struct InspectLimits {
     pub max_pixels: u64,
     /// Most frames or sound packets of one stream.
     pub max_samples: u64,
+    /// Longest source; none where that is left open.
+    pub max_duration_ms: Option<u64>,
 }
 
 impl Default for InspectLimits {
     /// 8192 on a side and 8K (7680 x 4320) in area: what H.264 level 6.2 allows; 8 million samples are 37 h at 60 fps.
     fn default() -> Self {
-        Self { max_side_px: 8192, max_pixels: 7680 * 4320, max_samples: 8_000_000 }
+        Self { max_side_px: 8192, max_pixels: 7680 * 4320, max_samples: 8_000_000, max_duration_ms: None }
     }
 }
 
@@ -190,7 +192,7 @@ pub enum FailureCode {
     SourceDamaged,
     /// Larger than the limit: `width`, `height`, `limit`.
     SourcePictureTooLarge,
-    /// More frames than are taken: `duration`, `limit`.
+    /// Longer, or of more frames, than is taken: `duration`, `limit`.
     SourceTooLong,
     /// Encrypted: `kind`, `found`.
     SourceEncrypted,

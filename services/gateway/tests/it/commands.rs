@@ -86,7 +86,7 @@ async fn an_order_is_released_only_while_somebody_waits_for_it() {
         tenant: tenant(),
         asset: asset.clone(),
         round: 0,
-        job: spool_proto::job::Job::Inspect(spool_proto::job::InspectOrder { verdict: 1 }),
+        job: spool_proto::job::Job::Inspect(spool_proto::job::InspectOrder { verdict: 1, max_duration_ms: None }),
         cause: None,
     };
     let planner = world.server.log(Role::Planner).await;

@@ -81,6 +81,13 @@ fn a_stored_source_is_owed_an_inspection() {
 }
 
 #[test]
+fn an_inspection_knows_how_long_a_source_may_be() {
+    let given = Given::stored();
+    let jobs: Vec<Job> = decide(&given.fold(), given.now()).orders.into_iter().map(|order| order.job).collect();
+    assert_eq!(jobs, [Job::Inspect(InspectOrder { verdict: 1, max_duration_ms: Some(3_600_000) })]);
+}
+
+#[test]
 fn an_inspection_given_up_rejects_for_the_inputs_fault_and_fails_for_ours() {
     let slot = Slot::InspectFault { verdict: 1, round: 0 };
     let input = given_up(Code::ChildCrashed);

@@ -9,6 +9,8 @@ use serde_json::Value;
 use spool_proto::id::Sha256;
 
 use crate::spool::{Running, say, spool};
+#[cfg(feature = "transcoder")]
+use crate::stage::picture_and_sound;
 
 fn up(data: &Path, listen: &str) -> Command {
     let mut command = spool(&["up", "--json", "--listen", listen, "--data"]);
@@ -55,6 +57,25 @@ fn what_is_no_video_ends_with_3_and_says_why_in_the_last_line() {
     let shown = say(&mut spool(&["ls", "--json", "--status", "rejected", "--server", &server]));
     let shown: Value = serde_json::from_str(&shown.stdout).expect("one asset");
     assert_eq!((&shown["filename"], &shown["labels"]["a"]), (&"noise.mp4".into(), &"b".into()), "{shown}");
+}
+
+#[cfg(feature = "transcoder")]
+#[test]
+fn a_video_that_lasts_too_long_is_rejected_with_both_lengths() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = up(&directory.path().join("data"), "127.0.0.1:0");
+    let process = Running::start(command.env("SPOOL__PLANNER__MAX_DURATION", "1s"), directory.path());
+    let file = picture_and_sound(directory.path(), "long.mp4", 2);
+    let said = say(spool(&["push", "--wait", "--json", "--server", &server_of(&process)]).arg(&file));
+    assert_eq!(said.exit, Some(3), "{}{}\n{}", said.stdout, said.stderr, process.log());
+    let last: Value = serde_json::from_str(said.stdout.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((&last["status"], &last["code"]), (&"rejected".into(), &"source_too_long".into()), "{last}");
+    let detail = last["detail"].as_str().expect("a sentence");
+    // AAC ends on a multiple of its frame, so a clip of 2 s lasts a little longer.
+    assert!(
+        ["2 s", "3 s"].iter().any(|lasts| detail.contains(&format!("lasts {lasts}; at most 1 s is taken"))),
+        "{last}"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::samples::Summary;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::{self, Candidate, Kind};
-use super::{avi, bare, codecs, ebml, mend, trial};
+use super::{avi, bare, codecs, ebml, limits, mend, trial};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 use crate::wire::MAX_RANGE_BYTES;
 
@@ -47,7 +47,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         Sniffed::IsoMedia => Some(usable_index(mp4::read(&bytes, limits.max_samples).map_err(unreadable)?)?),
         Sniffed::Ebml => {
             let sizes = ebml::declared_sizes(&bytes).map_err(unreadable)?;
-            sizes.into_iter().try_for_each(|size| size_fits(limits, size))?;
+            sizes.into_iter().try_for_each(|size| limits::size_fits(limits, size))?;
             None
         }
         Sniffed::Unknown => None,
@@ -91,7 +91,9 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
     let bare = bare.flatten();
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
-    Facts { ranges, limits, output, container, demuxed: &demuxed, damage, promised_ms, bare }.state()
+    let facts = Facts { ranges, limits, output, container, demuxed: &demuxed, damage, promised_ms, bare }.state()?;
+    limits::length_fits(limits, &facts)?;
+    Ok(facts)
 }
 
 /// The container whose chain of links is walked in search of damage.
@@ -365,7 +367,9 @@ impl Facts<'_> {
             .iter()
             .map(|met| match met.samples.is_empty() {
                 true => Candidate { default: false, pixels: 0 },
-                false => Candidate { default: met.default, pixels: picture::size(met.caps.as_ref()).map_or(1, area) },
+                false => {
+                    Candidate { default: met.default, pixels: picture::size(met.caps.as_ref()).map_or(1, limits::area) }
+                }
             })
             .collect();
         let chosen = streams::choose_video(&candidates).map(|at| (at as u32, videos[at]));
@@ -384,12 +388,10 @@ impl Facts<'_> {
     /// Refuses what is too large before anything of it is decoded.
     fn fits(&self, met: &Met) -> Result<(), Failure> {
         if met.too_many {
-            return Err(Failure::new(FailureCode::SourceTooLong, format!("more than {} samples", met.samples.len()))
-                .with("duration", format!("more than {} frames or packets of sound", self.limits.max_samples))
-                .with("limit", "that"));
+            return Err(limits::too_many(self.limits, met.samples.len()));
         }
         match picture::size(met.caps.as_ref()) {
-            Some(size) => size_fits(self.limits, size),
+            Some(size) => limits::size_fits(self.limits, size),
             None => Ok(()),
         }
     }
@@ -400,7 +402,7 @@ impl Facts<'_> {
         let tried = trial::decode(self.ranges, Kind::Video, stream, &codec, self.output)?;
         let shown = picture::of(caps, &tried.caps, &met.tags, self.demuxed.tags.as_ref())
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
-        size_fits(self.limits, (shown.width, shown.height))?;
+        limits::size_fits(self.limits, (shown.width, shown.height))?;
         let paced = pace(met, caps, &summary, shown.interlaced, tried.least_gap_ns, self.container);
         Ok(VideoFacts {
             stream,
@@ -486,22 +488,6 @@ fn pace(
         Some(rate) if met.guessed || summary.doubled => Pace { rate, variable: false, ..counted },
         Some(_) | None => counted,
     }
-}
-
-fn size_fits(limits: &InspectLimits, (width, height): (u32, u32)) -> Result<(), Failure> {
-    if width.max(height) <= limits.max_side_px && area((width, height)) <= limits.max_pixels {
-        return Ok(());
-    }
-    // In the words of the sentence: "at most … are taken".
-    let limit = format!("{} on a side and {} million in all", limits.max_side_px, limits.max_pixels / 1_000_000);
-    Err(Failure::new(FailureCode::SourcePictureTooLarge, "by its header")
-        .with("width", width)
-        .with("height", height)
-        .with("limit", limit))
-}
-
-fn area((width, height): (u32, u32)) -> u64 {
-    u64::from(width) * u64::from(height)
 }
 
 fn unsupported(kind: Kind, codec: &str) -> Failure {

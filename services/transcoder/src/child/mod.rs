@@ -20,6 +20,7 @@ mod encoder;
 pub mod even;
 pub mod head;
 pub mod inspect;
+mod limits;
 mod link;
 pub mod mend;
 pub mod met;

@@ -16,7 +16,7 @@ use spool_proto::asset::Asset;
 use spool_proto::event::{
     AudioStored, CheckFailed, Draft, Event, JobGivenUp, SourceAccepted, SourceRejected, StillStored, VideoStored,
 };
-use spool_proto::job::{Job, Order};
+use spool_proto::job::{InspectOrder, Job, Order};
 use spool_proto::lease::{self, LeaseNote};
 use spool_proto::media::{NS_PER_S, Plan, Receipt, SourceRef, StillReceipt};
 use spool_proto::slot::{Item, Slot};
@@ -167,7 +167,8 @@ impl Attempt<'_> {
 
     async fn inspect(&self, source: &SourceRef) -> Result<(), Broke> {
         let (out, mut deliveries) = mpsc::channel(DELIVERIES_OPEN);
-        let order = order::Order::Inspect { limits: self.worker.limits };
+        let Job::Inspect(InspectOrder { verdict, max_duration_ms }) = self.order.job else { return Ok(()) };
+        let order = order::Order::Inspect { limits: InspectLimits { max_duration_ms, ..self.worker.limits } };
         let run = self.worker.launcher.run(order, self.bytes_of(source), out);
         tokio::pin!(run);
         let finished = loop {
@@ -182,8 +183,7 @@ impl Attempt<'_> {
                 return Err(Broke::Failed(unexpected(&other)));
             }
         };
-        let Job::Inspect(inspect) = &self.order.job else { return Ok(()) };
-        self.append(Slot::UploadVerdict { verdict: inspect.verdict }, SourceAccepted { facts }.into()).await?;
+        self.append(Slot::UploadVerdict { verdict }, SourceAccepted { facts }.into()).await?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use spool_proto::media::{Container, Cut, Orientation, SourceFacts};
-use spool_transcoder::order::{Failure, FailureCode};
+use spool_transcoder::order::{Failure, FailureCode, InspectLimits};
 
 use crate::support::{Nest, Source, clip, media};
 
@@ -31,6 +31,25 @@ async fn every_shared_file_is_what_its_manifest_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lasts_longer_than_is_taken_is_refused_whatever_holds_it() {
+    let nest = Nest::new(|_| {});
+    for (name, coding) in
+        [("a.mp4", "-c:v libx264"), ("a.mkv", "-c:v libx264"), ("a.ts", "-c:v libx264"), ("a.wav", "-vn")]
+    {
+        let sources = "-f lavfi -i color=s=64x48:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+        let path = clip(nest.dir.path(), name, &format!("{sources} {coding}"));
+        let within = |ms| InspectLimits { max_duration_ms: Some(ms), ..InspectLimits::default() };
+        let refused = nest.inspect_within(within(1_000), Source::file(&path)).await.unwrap_err();
+        assert_eq!(refused.code, FailureCode::SourceTooLong, "{name}: {refused}");
+        assert_eq!(refused.params["limit"], "1 s", "{name}");
+        assert!(["2 s", "3 s"].contains(&refused.params["duration"].as_str()), "{name}: {:?}", refused.params);
+        nest.inspect_within(within(3_000), Source::file(&path))
+            .await
+            .unwrap_or_else(|refused| panic!("{name}: {refused}"));
+    }
 }
 
 fn short(inspected: &Result<SourceFacts, Failure>) -> String {

@@ -97,7 +97,15 @@ impl Nest {
     }
 
     pub async fn inspect(&self, source: Arc<dyn SourceBytes>) -> Result<SourceFacts, Failure> {
-        let (finished, _) = self.run(Order::Inspect { limits: InspectLimits::default() }, source).await;
+        self.inspect_within(InspectLimits::default(), source).await
+    }
+
+    pub async fn inspect_within(
+        &self,
+        limits: InspectLimits,
+        source: Arc<dyn SourceBytes>,
+    ) -> Result<SourceFacts, Failure> {
+        let (finished, _) = self.run(Order::Inspect { limits }, source).await;
         match finished.answer {
             Answer::Inspected(facts) => Ok(facts),
             Answer::Failed(failure) => Err(failure),

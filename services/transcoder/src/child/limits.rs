@@ -1,0 +1,45 @@
+//! What inspecting refuses for its size, its length or its number of samples: each with a sentence that names both what was
+//! found and what is allowed.
+
+use std::time::Duration;
+
+use spool_kit::units::{at_least, spoken};
+use spool_proto::media::SourceFacts;
+
+use crate::order::{Failure, FailureCode, InspectLimits};
+
+/// Refuses a picture that is too large.
+pub(super) fn size_fits(limits: &InspectLimits, (width, height): (u32, u32)) -> Result<(), Failure> {
+    if width.max(height) <= limits.max_side_px && area((width, height)) <= limits.max_pixels {
+        return Ok(());
+    }
+    // In the words of the sentence: "at most … are taken".
+    let limit = format!("{} on a side and {} million in all", limits.max_side_px, limits.max_pixels / 1_000_000);
+    Err(Failure::new(FailureCode::SourcePictureTooLarge, "by its header")
+        .with("width", width)
+        .with("height", height)
+        .with("limit", limit))
+}
+
+/// Refuses what lasts too long.
+pub(super) fn length_fits(limits: &InspectLimits, facts: &SourceFacts) -> Result<(), Failure> {
+    let Some(limit) = limits.max_duration_ms.map(Duration::from_millis) else { return Ok(()) };
+    let duration = Duration::from_nanos(facts.duration_ns());
+    if duration <= limit {
+        return Ok(());
+    }
+    let failure = Failure::new(FailureCode::SourceTooLong, format!("{duration:?} of at most {limit:?}"));
+    Err(failure.with("duration", at_least(duration)).with("limit", spoken(limit)))
+}
+
+/// The refusal of a stream in which `met` samples were met, and more are left.
+pub(super) fn too_many(limits: &InspectLimits, met: usize) -> Failure {
+    Failure::new(FailureCode::SourceTooLong, format!("more than {met} samples"))
+        .with("duration", format!("more than {} frames or packets of sound", limits.max_samples))
+        .with("limit", "that")
+}
+
+/// Pixels of a picture.
+pub(super) fn area((width, height): (u32, u32)) -> u64 {
+    u64::from(width) * u64::from(height)
+}
