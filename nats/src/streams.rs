@@ -55,15 +55,18 @@ pub const TOMBSTONE_AGE: Duration = Duration::from_secs(3600);
 pub struct Shape {
     /// Replicas of every stream: 1 on one machine, 3 on a cluster.
     pub replicas: u8,
-    /// How long a lease on an order lasts without an extension.
+    /// How long the first lease on an order lasts without an extension.
     pub lease: Duration,
+    /// How many times as long each further lease on the same order lasts: the pause after a worker that went without a
+    /// word, so that workers which die in a row don't use up the deliveries of an order at once.
+    pub lease_growth: u32,
     /// How long the server knows dedup ids of facts and orders.
     pub dedup_window: Duration,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { replicas: 1, lease: Duration::from_secs(30), dedup_window: Duration::from_secs(120) }
+        Shape { replicas: 1, lease: Duration::from_secs(30), lease_growth: 2, dedup_window: Duration::from_secs(120) }
     }
 }
 
@@ -196,8 +199,19 @@ impl ConsumerName {
             [one] => config.insert("filter_subject".to_owned(), json!(one)),
             several => config.insert("filter_subjects".to_owned(), json!(several)),
         };
+        if let Some(deliveries) = self.deliveries() {
+            let leases = leases(self.lease(shape), shape.lease_growth, deliveries);
+            config.insert("backoff".to_owned(), leases.into_iter().map(|lease| json!(nanos(lease))).collect());
+        }
         config
     }
+}
+
+/// How long the server waits for the holder of each delivery, when it says nothing. The last delivery has the longest of
+/// them once more: what follows it is the end of the order.
+fn leases(first: Duration, growth: u32, deliveries: u64) -> Vec<Duration> {
+    let longer = |lease: &Duration| Some(lease.saturating_mul(growth));
+    std::iter::successors(Some(first), longer).zip(1..deliveries).map(|(lease, _)| lease).collect()
 }
 
 impl Bucket {
@@ -331,6 +345,16 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ConsumerName::ALL.len());
+    }
+
+    #[test]
+    fn the_pause_after_a_lost_worker_grows_and_ends() {
+        let shape = Shape::default();
+        let of = |consumer: ConsumerName| consumer.config(&shape).get("backoff").cloned();
+        let seconds = [30, 60, 120, 240].map(|seconds| json!(nanos(Duration::from_secs(seconds))));
+        assert_eq!(of(ConsumerName::Lane(Lane::Pass)), Some(json!(seconds)));
+        assert_eq!(of(ConsumerName::Ingest), Some(json!(seconds)));
+        assert_eq!(of(ConsumerName::Planner), None);
     }
 
     #[test]

@@ -24,7 +24,70 @@ async fn orders_hold_on_one_replica() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_hold_on_three_replicas() {
-    all(Shape { replicas: 3, lease: LEASE, dedup_window: Duration::from_millis(500) }).await;
+    all(Shape { replicas: 3, lease: LEASE, dedup_window: Duration::from_millis(500), ..Shape::default() }).await;
+}
+
+/// A crash loop of `spool up`, whose server dies with it: without pauses that grow, the server hands an order that it gave out
+/// twice to each new worker at once (seen with 2.15.1), and five deaths in a few seconds cost an asset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_whose_workers_died_comes_later_each_time_also_from_a_server_that_died_with_them() {
+    let lease = Duration::from_secs(1);
+    let test = TestServer::with(Shape { lease, lease_growth: 4, ..Shape::default() }).await;
+    let order = inspect(30, 0);
+    test.log(Role::Planner).await.order(&order).await.expect("order");
+    let mut first_asked = Instant::now();
+    let third = loop {
+        let (asked_at, delivery) = until_given(&lane(&test, &order).await).await;
+        match delivery.attempt {
+            // Also when the server was killed before it had written the last one down.
+            1 => first_asked = asked_at,
+            2 => {}
+            _ => break (delivery, Instant::now()),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        test.kill_and_restart().await;
+    };
+    assert_eq!(third.0.attempt, 3);
+    // From before the first was given until after the third was: no slow machine makes it less. The server keeps whole
+    // seconds over a restart.
+    assert!(third.1 - first_asked >= lease * 3, "{:?}", third.1 - first_asked);
+    // The third worker lived and asked for it again at once, and so it comes: the lease on its delivery alone is a
+    // quarter of a minute, and a minute on the next one.
+    let lane = lane(&test, &order).await;
+    for attempt in [4, DELIVERIES] {
+        let again = take(&lane, Wait::Upto(Duration::from_secs(50)), retry(Duration::ZERO)).await;
+        assert_eq!(again.expect("the order").attempt, attempt);
+    }
+}
+
+/// Asks again and again until there is a delivery. The first two workers die with it.
+async fn until_given(lane: &Durable) -> (Instant, Delivery) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let (seen, asked_at) = (Mutex::new(None), Instant::now());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let tell = Mutex::new(Some(tell));
+        let step = lane.step(1, Wait::No, async |delivery| {
+            let dies = delivery.attempt < 3;
+            *seen.lock().expect("not poisoned") = Some(delivery);
+            if !dies {
+                return retry(Duration::ZERO);
+            }
+            if let Some(tell) = tell.lock().expect("not poisoned").take() {
+                tell.send(()).expect("somebody waits");
+            }
+            std::future::pending().await
+        });
+        tokio::select! {
+            step = step => { step.expect("step"); }
+            _ = told => {}
+        }
+        if let Some(delivery) = seen.into_inner().expect("not poisoned") {
+            return (asked_at, delivery);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nothing was given");
 }
 
 async fn all(shape: Shape) {

@@ -120,7 +120,8 @@ async fn what_differs_is_named_and_applied_and_what_is_missing_too() {
     let lanes =
         ["lane-first", "lane-next", "lane-bulk", "lane-pass"].map(|lane| format!("consumer {lane} of SPOOL_JOBS"));
     let ingest = "consumer ingest of SPOOL_INGEST";
-    let expected = lanes.iter().map(String::as_str).chain([ingest]).map(|name| (name, "ack_wait"));
+    let changed = |name| [(name, "ack_wait"), (name, "backoff")];
+    let expected = lanes.iter().map(String::as_str).chain([ingest]).flat_map(changed);
     assert_eq!(fields, expected.collect::<Vec<_>>());
     provision::apply(&admin, &longer).await.expect("apply");
     assert_eq!(provision::check(&admin, &longer).await.expect("check"), []);

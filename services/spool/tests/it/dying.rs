@@ -10,13 +10,13 @@ use spool_proto::{AssetId, Role};
 
 use crate::stage::{FRONT, Process, Stage, clip, picture_and_sound, until};
 
-/// Each death costs one.
+/// Each death costs one; they don't grow here, or most of the test would be waiting.
 const LEASE: Duration = Duration::from_secs(1);
 /// One child at a time, but for passes.
 const ONE: [(&str, &str); 2] = [("SPOOL__TRANSCODER__WORKERS", "1"), ("SPOOL__TRANSCODER__URGENT_WORKERS", "0")];
 
 async fn stage() -> Stage {
-    Stage::new(Shape { lease: LEASE, ..Shape::default() }).await
+    Stage::new(Shape { lease: LEASE, lease_growth: 1, ..Shape::default() }).await
 }
 
 /// Starts a worker that is killed as soon as a child of it works.
