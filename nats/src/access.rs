@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use spool_proto::Role;
 use spool_proto::slot::TABLE;
-use spool_proto::subject;
+use spool_proto::subject::{self, Lane};
 
 use crate::api;
 use crate::connect::inbox_prefix;
@@ -117,10 +117,14 @@ fn own(role: Role) -> Vec<String> {
         .concat(),
         Role::Transcoder => [bucket(Bucket::Leases), vec![api::message_get(PARKED)]].concat(),
         Role::Publisher => vec![api::message_get(PARKED)],
-        Role::Projector => {
-            [reads_any(TEXTS), vec![api::stream_info(Bucket::Leases.stream())], reads_any(Bucket::Leases.stream())]
-                .concat()
-        }
+        Role::Projector => [
+            reads_any(TEXTS),
+            vec![api::stream_info(Bucket::Leases.stream())],
+            reads_any(Bucket::Leases.stream()),
+            // How long the queues are, for `explain`. To look at a consumer is no right to take anything from it.
+            Lane::ALL.map(ConsumerName::Lane).map(|lane| api::consumer_info(lane.stream(), lane.name())).to_vec(),
+        ]
+        .concat(),
     }
 }
 

@@ -69,8 +69,13 @@ async fn foreign_consumers_are_denied(test: &TestServer) {
     for role in Role::ALL {
         let log = test.log(role).await;
         for name in ConsumerName::ALL {
+            let is_seen = role == Role::Projector && matches!(name, ConsumerName::Lane(_));
             if name.role() == role {
                 log.consumer(name).await.expect("its own consumer");
+            } else if is_seen {
+                // Looked at, to tell how long the queue is; nothing can be taken.
+                let lane = log.consumer(name).await.expect("a lane it may look at");
+                denied(name.name(), &log, lane.step(1, Wait::No, async |_| Decision::Done)).await;
             } else {
                 denied(name.name(), &log, log.consumer(name)).await;
             }
@@ -129,6 +134,17 @@ async fn foreign_streams_are_denied(test: &TestServer) {
         }
         if !matches!(role, Role::Transcoder | Role::Projector) {
             denied("open leases", &log, log.kv::<u32>(Bucket::Leases)).await;
+        }
+    }
+    for role in Role::ALL {
+        let log = test.log(role).await;
+        for lane in Lane::ALL {
+            match role {
+                Role::Projector | Role::Transcoder => drop(log.queue(lane).await.expect("a queue")),
+                Role::Gateway | Role::Planner | Role::Publisher => {
+                    denied("look at a queue", &log, log.queue(lane)).await
+                }
+            }
         }
     }
     // The projector reads leases and writes none.

@@ -9,9 +9,11 @@ use spool_proto::deadline::deadline;
 use spool_proto::event::{Door, JobGivenUp};
 use spool_proto::job::{self, Job};
 use spool_proto::lease::LeaseNote;
+use spool_proto::subject::Lane;
 use spool_proto::{Asset, Item, Status, Timestamp};
 
 use crate::card::Card;
+use crate::queue::{Line, SILENT, is_heard, lane_of};
 use crate::short;
 
 /// Orders for picture that are asked about: the planner queues only a few at a time, the first that are missing.
@@ -47,9 +49,21 @@ fn missing(generation: u32, it: &Generation) -> Vec<Item> {
     video.chain(audio).chain(stills).collect()
 }
 
-/// The answer of `explain`. `notes` are those about [`open_items`] that there are.
-pub fn explain(asset: &Asset, notes: &[(Item, LeaseNote)], now: Timestamp) -> Value {
+/// The lane in which it waits for a worker, while none works on it or put it off: then it is worth asking how the queue stands.
+pub fn waits_in(asset: &Asset, notes: &[(Item, LeaseNote)], now: Timestamp) -> Option<Lane> {
+    let has_worker = notes.iter().any(|(_, note)| is_in_hand(note, now));
+    lane_of(open_items(asset).iter()).filter(|_| waits_for(asset) == Some("transcoder") && !has_worker)
+}
+
+/// Does somebody work on it, or has put it off and not long enough ago that it waits for a worker again?
+fn is_in_hand(note: &LeaseNote, now: Timestamp) -> bool {
+    note.next_try.map_or_else(|| is_heard(note, now), |at| now.since(at) < SILENT)
+}
+
+/// The answer of `explain`. `notes` are those about [`open_items`] that there are, `line` how the queues stand.
+pub fn explain(asset: &Asset, notes: &[(Item, LeaseNote)], line: Option<&Line>, now: Timestamp) -> Value {
     let card = Card::of(asset, None);
+    let line = line.zip(waits_in(asset, notes, now));
     let items = open_items(asset);
     let work: Vec<Value> = items.iter().filter_map(|item| work(asset, item, notes, now)).collect();
     let end = deadline(asset);
@@ -59,11 +73,12 @@ pub fn explain(asset: &Asset, notes: &[(Item, LeaseNote)], now: Timestamp) -> Va
         "version": asset.version,
         "sequence": asset.sequence,
         "since": asset.updated_at,
-        "sentence": sentence(asset, &work),
+        "sentence": sentence(asset, &work, line),
         "percent": card.percent,
         "waits_for": waits_for(asset),
         "deadline": end.map(|end| json!({ "at": end.at, "slot": end.slot })),
         "work": work,
+        "queue": line.map(|(line, lane)| line.json(lane)),
         "given_up": given_up(asset),
         "reason": card.reason.as_ref().map(crate::card::reason_json),
         "generation": asset.generation().map(|_| asset.generation_number()),
@@ -96,8 +111,10 @@ fn work(asset: &Asset, item: &Item, notes: &[(Item, LeaseNote)], now: Timestamp)
     }
     let state = match note {
         None => "queued",
-        Some(LeaseNote { next_try: Some(_), .. }) => "waits_for_retry",
-        Some(LeaseNote { next_try: None, .. }) => "running",
+        Some(note @ LeaseNote { next_try: Some(_), .. }) if is_in_hand(note, now) => "waits_for_retry",
+        Some(LeaseNote { next_try: Some(_), .. }) => "queued",
+        Some(note) if is_in_hand(note, now) => "running",
+        Some(LeaseNote { next_try: None, .. }) => "silent",
     };
     Some(json!({
         "item": item,
@@ -160,16 +177,31 @@ fn waits_for(asset: &Asset) -> Option<&'static str> {
     }
 }
 
-/// The state in a sentence.
-fn sentence(asset: &Asset, work: &[Value]) -> String {
+/// Who works on it, in words.
+fn workers(work: &[Value], line: Option<(&Line, Lane)>) -> String {
     let running = work.iter().filter(|item| item["state"] == "running").count();
     let waits = work.iter().find(|item| item["state"] == "waits_for_retry");
-    let workers = match (running, waits.and_then(|item| item["last_error"].as_str().zip(item["next_try"].as_str()))) {
+    let silent = work.iter().find(|item| item["state"] == "silent").map(|item| item["last_seen"].as_str());
+    match (running, waits.and_then(|item| item["last_error"].as_str().zip(item["next_try"].as_str()))) {
         (0, Some((error, at))) => format!("the last attempt failed ({error}) and the next one begins at {at}"),
-        (0, None) => "no worker has said that it works on it".to_owned(),
+        (0, None) => {
+            let line = line.map(|(line, lane)| line.words(lane));
+            let line = line.unwrap_or_else(|| "no worker has said that it works on it".to_owned());
+            match silent.flatten() {
+                Some(at) => {
+                    format!("its worker was last heard of at {at} and another one gets the order in its turn; {line}")
+                }
+                None => line,
+            }
+        }
         (1, _) => "one worker is on it".to_owned(),
         (n, _) => format!("{n} workers are on it"),
-    };
+    }
+}
+
+/// The state in a sentence.
+fn sentence(asset: &Asset, work: &[Value], line: Option<(&Line, Lane)>) -> String {
+    let workers = workers(work, line);
     match asset.status() {
         Status::Uploading if is_copied(asset) => {
             "The file is being copied in, or waits for its turn; nobody has to do anything.".to_owned()
@@ -225,7 +257,7 @@ mod tests {
             .then(fault, JobGivenUp { problem, attempts: 2 })
             .then(Slot::EncodeOutcome { generation: 1 }, RenditionsCompleted { objects: 1, bytes: 1 })
             .then(Slot::Publish { revision: 1 }, published);
-        let answer = explain(&given.fold(), &[], Timestamp::from_ms(0));
+        let answer = explain(&given.fold(), &[], None, Timestamp::from_ms(0));
         assert_eq!(answer["given_up"][0]["still"], "poster");
         assert_eq!(answer["given_up"][0]["last_fault"]["code"], "child_stalled");
         let sentence = answer["sentence"].as_str().unwrap_or_default();
@@ -247,9 +279,35 @@ mod tests {
             last_error: Some("source_unreadable: store an object: disk full".to_owned()),
             next_try: Some(now.plus(Duration::from_secs(5))),
         };
-        let answer = explain(&Given::stored().fold(), &[(Item::Inspect { verdict: 1 }, note)], now);
+        let answer = explain(&Given::stored().fold(), &[(Item::Inspect { verdict: 1 }, note)], None, now);
         let sentence = answer["sentence"].as_str().unwrap_or_default();
         let told = "the last attempt failed (source_unreadable: store an object: disk full) and the next one begins at";
         assert!(sentence.contains(told), "{sentence}");
+    }
+
+    #[test]
+    fn a_worker_that_went_silent_does_not_count_and_the_queue_is_told_instead() {
+        let at = Timestamp::from_ms(60_000);
+        let note = LeaseNote {
+            holder: "a/7".to_owned(),
+            attempt: 1,
+            since: at,
+            updated_at: at,
+            progress_percent: Some(40),
+            last_error: None,
+            next_try: None,
+        };
+        let notes = [(Item::Inspect { verdict: 1 }, note)];
+        let line = Line { lanes: Lane::ALL.map(|lane| (lane, spool_nats::Queue::default())).into(), heard: false };
+        let said = |seconds| {
+            let now = at.plus(Duration::from_secs(seconds));
+            let answer = explain(&Given::stored().fold(), &notes, Some(&line), now);
+            (answer["sentence"].as_str().unwrap_or_default().to_owned(), answer["queue"]["transcoders"].clone())
+        };
+        let (sentence, queue) = said(5);
+        assert!(sentence.ends_with("; one worker is on it.") && queue.is_null(), "{sentence}");
+        let (sentence, queue) = said(120);
+        assert!(sentence.contains("its worker was last heard of at 1970-01-01T00:01:00"), "{sentence}");
+        assert!(sentence.contains("no transcoder is connected") && queue == "none", "{sentence}");
     }
 }

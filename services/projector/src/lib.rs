@@ -1,6 +1,6 @@
 //! The projector: the view of all assets, every read, growing playlists, playback.
 //!
-//! - **consumes**: every fact, in the order of the log; texts by their tokens; notes about leases, for `explain` only
+//! - **consumes**: every fact, in the order of the log; texts by their tokens; notes about leases and the length of queues, for `explain` only
 //! - **emits**: nothing; it answers
 //! - **owns**: the crate `sled` and the directory of views, which hold nothing that the log does not
 //! - **idempotent because**: rows and position are written at once, and a fact at or below an asset's sequence changes nothing
@@ -16,6 +16,7 @@ mod follower;
 pub mod growing;
 pub mod http;
 pub mod projector;
+pub mod queue;
 mod reader;
 #[cfg(test)]
 mod sample;

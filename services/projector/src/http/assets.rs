@@ -1,6 +1,8 @@
 //! Reads about assets: the list, one, its history, what it waits for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -11,12 +13,14 @@ use serde_json::{Value, json};
 use spool_kit::web::{Query, Refusal};
 use spool_nats::Bucket;
 use spool_proto::lease::{self, LeaseNote};
+use spool_proto::subject::Lane;
 use spool_proto::{Asset, AssetId, Code, Item, Problem, Status, TenantId};
 
 use super::Reads;
 use super::range::is_known;
 use crate::card::Card;
-use crate::explain::{explain as explained, open_items};
+use crate::explain::{explain as explained, open_items, waits_in};
+use crate::queue::{Line, Transcoders, is_heard};
 use crate::short;
 use crate::view::keys::Place;
 use crate::view::rows::Entry;
@@ -29,8 +33,15 @@ const PAGE_LIMIT: usize = 200;
 const HISTORY: usize = 200;
 /// Most facts on a page of a history.
 const HISTORY_LIMIT: usize = 1000;
+/// Notes of workers that are looked through for one that lives. There are as many as orders that are out.
+const NOTES: usize = 500;
+/// How often the queues are looked at before it is said that nobody asks, and the pause between.
+const LOOKS: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The sequence that the view had when it answered.
 const SEQUENCE: HeaderName = HeaderName::from_static("spool-sequence");
+
+type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 impl Reads {
     /// Waits for the sequence the request asks for.
@@ -186,15 +197,44 @@ pub(super) async fn explain(
             (Vec::new(), Some("the notes of workers can't be read at the moment"))
         }
     };
-    let mut value = explained(&asset, &notes, reads.deps.clock.now());
+    let now = reads.deps.clock.now();
+    let (line, queue_error) = match waits_in(&asset, &notes, now) {
+        None => (None, None),
+        Some(_) => match line(&reads).await {
+            Ok(line) => (Some(line), None),
+            Err(error) => {
+                tracing::warn!(asset.id = %id, error = &*error, "queues can't be looked at");
+                (None, Some("the queues can't be looked at at the moment"))
+            }
+        },
+    };
+    let mut value = explained(&asset, &notes, line.as_ref(), now);
     value["notes_error"] = json!(notes_error);
+    value["queue_error"] = json!(queue_error);
     Ok(reads.answer(value))
 }
 
-async fn notes(
-    reads: &Reads,
-    asset: &Asset,
-) -> Result<Vec<(Item, LeaseNote)>, Box<dyn std::error::Error + Send + Sync + 'static>> {
+/// How the queues stand. An idle worker asks almost all the time; who finds none looks again before it says so.
+async fn line(reads: &Reads) -> Result<Line, BoxError> {
+    let notes = reads.deps.log.kv::<LeaseNote>(Bucket::Leases).await?.entries(0, NOTES).await?;
+    let now = reads.deps.clock.now();
+    let heard = notes.iter().any(|note| is_heard(&note.value, now));
+    let mut line = Line { lanes: BTreeMap::new(), heard };
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        for lane in Lane::ALL {
+            line.lanes.insert(lane, reads.deps.log.queue(lane).await?);
+        }
+        if line.transcoders() != Transcoders::None {
+            break;
+        }
+    }
+    Ok(line)
+}
+
+async fn notes(reads: &Reads, asset: &Asset) -> Result<Vec<(Item, LeaseNote)>, BoxError> {
     let mut notes = Vec::new();
     let items = open_items(asset);
     if items.is_empty() {

@@ -287,11 +287,13 @@ async fn explain_says_who_works_and_until_when() {
     assert_eq!((&waiting["status"], &waiting["waits_for"]), (&json!("encoding"), &json!("transcoder")));
     assert_eq!(waiting["work"][0]["item"], "g1-v0");
     assert_eq!(waiting["work"][0]["state"], "queued");
+    assert_eq!(waiting["queue"], json!({"lane": "first", "before_at_most": 0, "out": 0, "transcoders": "none"}));
+    assert!(waiting["sentence"].as_str().is_some_and(|said| said.contains("no transcoder is connected")), "{waiting}");
     assert!(waiting["deadline"]["at"].as_str().is_some(), "{waiting}");
     assert_eq!(waiting["deadline"]["slot"], "encode.outcome.g1");
 
     let leases = world.log(Role::Transcoder).kv::<LeaseNote>(Bucket::Leases).await.expect("a bucket");
-    let now = Timestamp::from_ms(1_800_000_000_000);
+    let now = spool_kit::Clock::system().now();
     let note = LeaseNote {
         holder: "worker-1/77".to_owned(),
         attempt: 2,
@@ -306,7 +308,7 @@ async fn explain_says_who_works_and_until_when() {
     let retry = LeaseNote { next_try: Some(now), last_error: Some("it died".to_owned()), ..note };
     leases.put(&key(&Item::Audio { generation: 1, track: 0 }), &retry).await.expect("put");
     let working = get(&app, &explain(3)).await.json();
-    assert_eq!(working["notes_error"], Value::Null);
+    assert_eq!((&working["notes_error"], &working["queue"]), (&Value::Null, &Value::Null));
     assert_eq!(working["sentence"], "0 % are encoded; one worker is on it.");
     let work = working["work"].as_array().expect("work");
     assert_eq!(
