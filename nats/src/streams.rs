@@ -57,16 +57,21 @@ pub struct Shape {
     pub replicas: u8,
     /// How long the first lease on an order lasts without an extension.
     pub lease: Duration,
-    /// How many times as long each further lease on the same order lasts: the pause after a worker that went without a
+    /// How long each further lease on the same order lasts, in percent of the one before: the pause after a worker that went without a
     /// word, so that workers which die in a row don't use up the deliveries of an order at once.
-    pub lease_growth: u32,
+    pub lease_growth_percent: u32,
     /// How long the server knows dedup ids of facts and orders.
     pub dedup_window: Duration,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { replicas: 1, lease: Duration::from_secs(30), lease_growth: 2, dedup_window: Duration::from_secs(120) }
+        Shape {
+            replicas: 1,
+            lease: Duration::from_secs(30),
+            lease_growth_percent: 150,
+            dedup_window: Duration::from_secs(120),
+        }
     }
 }
 
@@ -200,7 +205,7 @@ impl ConsumerName {
             several => config.insert("filter_subjects".to_owned(), json!(several)),
         };
         if let Some(deliveries) = self.deliveries() {
-            let leases = leases(self.lease(shape), shape.lease_growth, deliveries);
+            let leases = leases(self.lease(shape), shape.lease_growth_percent, deliveries);
             config.insert("backoff".to_owned(), leases.into_iter().map(|lease| json!(nanos(lease))).collect());
         }
         config
@@ -209,8 +214,8 @@ impl ConsumerName {
 
 /// How long the server waits for the holder of each delivery, when it says nothing. The last delivery has the longest of
 /// them once more: what follows it is the end of the order.
-fn leases(first: Duration, growth: u32, deliveries: u64) -> Vec<Duration> {
-    let longer = |lease: &Duration| Some(lease.saturating_mul(growth));
+fn leases(first: Duration, growth_percent: u32, deliveries: u64) -> Vec<Duration> {
+    let longer = |lease: &Duration| Some(lease.saturating_mul(growth_percent) / 100);
     std::iter::successors(Some(first), longer).zip(1..deliveries).map(|(lease, _)| lease).collect()
 }
 
@@ -351,7 +356,7 @@ mod tests {
     fn the_pause_after_a_lost_worker_grows_and_ends() {
         let shape = Shape::default();
         let of = |consumer: ConsumerName| consumer.config(&shape).get("backoff").cloned();
-        let seconds = [30, 60, 120, 240].map(|seconds| json!(nanos(Duration::from_secs(seconds))));
+        let seconds = [30_000, 45_000, 67_500, 101_250].map(|ms| json!(nanos(Duration::from_millis(ms))));
         assert_eq!(of(ConsumerName::Lane(Lane::Pass)), Some(json!(seconds)));
         assert_eq!(of(ConsumerName::Ingest), Some(json!(seconds)));
         assert_eq!(of(ConsumerName::Planner), None);

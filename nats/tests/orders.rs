@@ -32,7 +32,7 @@ async fn orders_hold_on_three_replicas() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_whose_workers_died_comes_later_each_time_also_from_a_server_that_died_with_them() {
     let lease = Duration::from_secs(1);
-    let test = TestServer::with(Shape { lease, lease_growth: 4, ..Shape::default() }).await;
+    let test = TestServer::with(Shape { lease, lease_growth_percent: 400, ..Shape::default() }).await;
     let order = inspect(30, 0);
     test.log(Role::Planner).await.order(&order).await.expect("order");
     let mut first_asked = Instant::now();

@@ -16,7 +16,7 @@ const LEASE: Duration = Duration::from_secs(1);
 const ONE: [(&str, &str); 2] = [("SPOOL__TRANSCODER__WORKERS", "1"), ("SPOOL__TRANSCODER__URGENT_WORKERS", "0")];
 
 async fn stage() -> Stage {
-    Stage::new(Shape { lease: LEASE, lease_growth: 1, ..Shape::default() }).await
+    Stage::new(Shape { lease: LEASE, lease_growth_percent: 100, ..Shape::default() }).await
 }
 
 /// Starts a worker that is killed as soon as a child of it works.
