@@ -6,6 +6,11 @@
 
 use bytes::Bytes;
 
+mod boxes;
+mod init;
+
+use boxes::Boxes;
+
 /// What a track carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Codec {
@@ -101,38 +106,6 @@ const KEYFRAME_FLAGS: u32 = 0x0200_0000;
 const DELTA_FLAGS: u32 = 0x0101_0000;
 
 impl Track {
-    /// The initialisation section: `ftyp` and `moov`.
-    pub fn init(&self) -> Vec<u8> {
-        let mut w = Boxes(Vec::with_capacity(1024));
-        w.plain(b"ftyp", |w| {
-            w.raw(b"iso6");
-            w.u32(0);
-            w.raw(b"iso6cmfcmp41");
-        });
-        w.plain(b"moov", |w| {
-            w.full(b"mvhd", 0, 0, |w| {
-                w.zeros(8);
-                w.u32(self.timescale);
-                w.u32(0);
-                w.u32(0x0001_0000);
-                w.u16(0x0100);
-                w.zeros(10);
-                w.matrix();
-                w.zeros(24);
-                w.u32(2);
-            });
-            w.plain(b"trak", |w| self.trak(w));
-            w.plain(b"mvex", |w| {
-                w.full(b"trex", 0, 0, |w| {
-                    w.u32(1);
-                    w.u32(1);
-                    w.zeros(12);
-                });
-            });
-        });
-        w.0
-    }
-
     /// One segment of `samples` in decode order that ends (and the next one starts) at `end`.
     pub fn fragment(&self, sequence: u32, samples: &[Sample], end: u64) -> Result<Fragment, FragmentError> {
         let decode = self.decode_times(samples, end)?;
@@ -185,17 +158,6 @@ impl Track {
         Ok(Fragment { data, length: at, start_ticks, duration_ticks: end - start_ticks, keyframes })
     }
 
-    /// Codec as RFC 6381 writes it.
-    pub fn codec_name(&self) -> String {
-        match &self.codec {
-            Codec::Avc { avcc, .. } => match avcc.get(1..4) {
-                Some([profile, compatibility, level]) => format!("avc1.{profile:02x}{compatibility:02x}{level:02x}"),
-                Some(_) | None => "avc1".to_owned(),
-            },
-            Codec::Aac { config, .. } => format!("mp4a.40.{}", config.first().map_or(2, |b| b >> 3)),
-        }
-    }
-
     /// Decode times of a segment.
     ///
     /// The i-th frame in decode order gets the i-th smallest presentation time, moved forward by the edit list's shift,
@@ -229,111 +191,6 @@ impl Track {
         }
         Ok(DecodeTimes { times, shift })
     }
-
-    fn trak(&self, w: &mut Boxes) {
-        let (width, height, volume, edit) = match &self.codec {
-            Codec::Avc { width, height, reorder_ticks, .. } => (*width, *height, 0, *reorder_ticks),
-            Codec::Aac { priming, .. } => (0, 0, 0x0100, *priming),
-        };
-        w.full(b"tkhd", 0, 7, |w| {
-            w.zeros(8);
-            w.u32(1);
-            w.zeros(16);
-            w.u16(0);
-            w.u16(u16::from(volume > 0));
-            w.u16(volume);
-            w.u16(0);
-            w.matrix();
-            w.u32(u32::from(width) << 16);
-            w.u32(u32::from(height) << 16);
-        });
-        if edit > 0 {
-            w.plain(b"edts", |w| {
-                w.full(b"elst", 0, 0, |w| {
-                    w.u32(1);
-                    // Length 0: to the end of the fragments, whatever that will be.
-                    w.u32(0);
-                    w.u32(edit);
-                    w.u32(0x0001_0000);
-                });
-            });
-        }
-        w.plain(b"mdia", |w| {
-            w.full(b"mdhd", 0, 0, |w| {
-                w.zeros(8);
-                w.u32(self.timescale);
-                w.u32(0);
-                w.u16(language_code(self.language.as_deref()));
-                w.u16(0);
-            });
-            let (handler, name): (&[u8], &[u8]) = match &self.codec {
-                Codec::Avc { .. } => (b"vide", b"video\0"),
-                Codec::Aac { .. } => (b"soun", b"sound\0"),
-            };
-            w.full(b"hdlr", 0, 0, |w| {
-                w.u32(0);
-                w.raw(handler);
-                w.zeros(12);
-                w.raw(name);
-            });
-            w.plain(b"minf", |w| {
-                match &self.codec {
-                    Codec::Avc { .. } => w.full(b"vmhd", 0, 1, |w| w.zeros(8)),
-                    Codec::Aac { .. } => w.full(b"smhd", 0, 0, |w| w.zeros(4)),
-                }
-                w.plain(b"dinf", |w| {
-                    w.full(b"dref", 0, 0, |w| {
-                        w.u32(1);
-                        w.full(b"url ", 0, 1, |_| ());
-                    });
-                });
-                w.plain(b"stbl", |w| {
-                    w.full(b"stsd", 0, 0, |w| {
-                        w.u32(1);
-                        self.sample_entry(w);
-                    });
-                    w.full(b"stts", 0, 0, |w| w.u32(0));
-                    w.full(b"stsc", 0, 0, |w| w.u32(0));
-                    w.full(b"stsz", 0, 0, |w| w.zeros(8));
-                    w.full(b"stco", 0, 0, |w| w.u32(0));
-                });
-            });
-        });
-    }
-
-    fn sample_entry(&self, w: &mut Boxes) {
-        match &self.codec {
-            Codec::Avc { width, height, avcc, .. } => w.plain(b"avc1", |w| {
-                w.zeros(6);
-                w.u16(1);
-                w.zeros(16);
-                w.u16(*width);
-                w.u16(*height);
-                w.u32(0x0048_0000);
-                w.u32(0x0048_0000);
-                w.u32(0);
-                w.u16(1);
-                w.zeros(32);
-                w.u16(24);
-                w.u16(0xffff);
-                w.plain(b"avcC", |w| w.raw(avcc));
-                w.plain(b"pasp", |w| {
-                    w.u32(1);
-                    w.u32(1);
-                });
-            }),
-            Codec::Aac { sample_rate, channels, config, bps, .. } => w.plain(b"mp4a", |w| {
-                w.zeros(6);
-                w.u16(1);
-                w.zeros(8);
-                w.u16(*channels);
-                w.u16(16);
-                w.zeros(4);
-                w.u32(sample_rate << 16);
-                w.full(b"esds", 0, 0, |w| elementary_stream(w, config, *bps));
-            }),
-        }
-    }
 }
 
 struct DecodeTimes {
@@ -341,200 +198,5 @@ struct DecodeTimes {
     shift: u64,
 }
 
-/// ISO 14496-1 descriptors with one-byte lengths: an AudioSpecificConfig of AAC-LC has two to five bytes.
-fn elementary_stream(w: &mut Boxes, config: &[u8], bps: u32) {
-    let config_length = config.len() as u8;
-    let decoder_length = 13 + 2 + config_length;
-    w.u8(3);
-    w.u8(3 + 2 + decoder_length + 2 + 1);
-    w.u16(0);
-    w.u8(0);
-    w.u8(4);
-    w.u8(decoder_length);
-    w.u8(0x40);
-    w.u8(0x15);
-    w.zeros(3);
-    w.u32(bps);
-    w.u32(bps);
-    w.u8(5);
-    w.u8(config_length);
-    w.raw(config);
-    w.u8(6);
-    w.u8(1);
-    w.u8(2);
-}
-
-/// Three letters of five bits each; `und` for whatever is not three lower-case letters.
-fn language_code(language: Option<&str>) -> u16 {
-    let letters = match language.map(str::as_bytes) {
-        Some(&[a, b, c]) if [a, b, c].iter().all(u8::is_ascii_lowercase) => [a, b, c],
-        Some(_) | None => *b"und",
-    };
-    letters.iter().fold(0, |code, letter| (code << 5) | u16::from(letter - 0x60))
-}
-
-struct Boxes(Vec<u8>);
-
-impl Boxes {
-    fn plain(&mut self, kind: &[u8; 4], body: impl FnOnce(&mut Self)) {
-        let start = self.0.len();
-        self.u32(0);
-        self.raw(kind);
-        body(self);
-        let length = (self.0.len() - start) as u32;
-        self.0[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    }
-
-    fn full(&mut self, kind: &[u8; 4], version: u8, flags: u32, body: impl FnOnce(&mut Self)) {
-        self.plain(kind, |w| {
-            w.u32(u32::from(version) << 24 | flags);
-            body(w);
-        });
-    }
-
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn u16(&mut self, value: u16) {
-        self.raw(&value.to_be_bytes());
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.raw(&value.to_be_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.raw(&value.to_be_bytes());
-    }
-
-    fn raw(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn zeros(&mut self, count: usize) {
-        self.0.resize(self.0.len() + count, 0);
-    }
-
-    fn matrix(&mut self) {
-        for value in [0x0001_0000, 0, 0, 0, 0x0001_0000, 0, 0, 0, 0x4000_0000] {
-            self.u32(value);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn picture() -> Track {
-        let codec = Codec::Avc { width: 64, height: 36, avcc: vec![1, 0x64, 0, 0x1f], reorder_ticks: 2 };
-        Track { timescale: 25, language: None, codec }
-    }
-
-    fn sound(language: Option<&str>) -> Track {
-        let codec =
-            Codec::Aac { sample_rate: 48_000, channels: 2, config: vec![0x11, 0x90], bps: 128_000, priming: 1024 };
-        Track { timescale: 48_000, language: language.map(str::to_owned), codec }
-    }
-
-    fn samples(pts: &[u64]) -> Vec<Sample> {
-        let first = pts.iter().min().copied();
-        pts.iter()
-            .map(|&p| Sample { pts: p, keyframe: Some(p) == first, data: Bytes::from(vec![p as u8; 10]) })
-            .collect()
-    }
-
-    /// (decode time, duration, presentation time) of each sample, read back from the boxes.
-    fn times(fragment: &Fragment) -> Vec<(u64, u64, u64)> {
-        let head = &fragment.data[0];
-        let find = |kind: &[u8]| head.windows(4).position(|w| w == kind).unwrap();
-        let tfdt = find(b"tfdt");
-        let mut at = u64::from_be_bytes(head[tfdt + 8..tfdt + 16].try_into().unwrap());
-        let trun = find(b"trun") + 8;
-        let word = |i: usize| u32::from_be_bytes(head[i..i + 4].try_into().unwrap());
-        (0..word(trun) as usize)
-            .map(|i| {
-                let entry = trun + 8 + i * 16;
-                let (duration, offset) = (u64::from(word(entry)), u64::from(word(entry + 12)));
-                let time = (at, duration, at + offset);
-                at += duration;
-                time
-            })
-            .collect()
-    }
-
-    fn children(data: &[u8]) -> Vec<(String, usize, usize)> {
-        let mut found = vec![];
-        let mut at = 0;
-        while at + 8 <= data.len() {
-            let length = u32::from_be_bytes(data[at..at + 4].try_into().unwrap()) as usize;
-            found.push((String::from_utf8_lossy(&data[at + 4..at + 8]).into_owned(), at, length));
-            at += length;
-        }
-        assert_eq!(at, data.len(), "boxes fill their parent");
-        found
-    }
-
-    #[test]
-    fn frames_keep_their_presentation_times_and_are_never_shown_before_they_are_decoded() {
-        let fragment = picture().fragment(1, &samples(&[100, 103, 101, 102, 106, 104, 105]), 107).unwrap();
-        let expected =
-            [(100, 1, 102), (101, 1, 105), (102, 1, 103), (103, 1, 104), (104, 1, 108), (105, 1, 106), (106, 1, 107)];
-        assert_eq!(times(&fragment), expected);
-    }
-
-    #[test]
-    fn a_gap_longer_than_the_shift_pulls_decoding_forward_and_leaves_the_segment_whole() {
-        let fragment = picture().fragment(1, &samples(&[0, 100, 1, 50]), 200).unwrap();
-        let times = times(&fragment);
-        assert_eq!(times.iter().map(|t| t.2).collect::<Vec<_>>(), [2, 102, 3, 52]);
-        assert!(times.iter().all(|t| t.0 <= t.2), "{times:?}");
-        assert_eq!((fragment.start_ticks, fragment.duration_ticks), (0, 200));
-        assert_eq!(times.iter().map(|t| t.1).sum::<u64>(), 200);
-    }
-
-    #[test]
-    fn payload_is_addressed_exactly() {
-        let fragment = picture().fragment(7, &samples(&[0, 2, 1]), 3).unwrap();
-        let whole: Vec<u8> = fragment.data.iter().flat_map(|d| d.to_vec()).collect();
-        assert_eq!(whole.len() as u64, fragment.length);
-        let boxes = children(&whole);
-        assert_eq!(boxes.iter().map(|b| b.0.as_str()).collect::<Vec<_>>(), ["styp", "moof", "mdat"]);
-        assert_eq!(fragment.keyframes, [boxes[2].1 as u64 + 8]);
-    }
-
-    #[test]
-    fn the_same_track_gives_the_same_init_whatever_was_written_before() {
-        let track = picture();
-        let before = track.init();
-        track.fragment(1, &samples(&[0]), 1).unwrap();
-        assert_eq!(track.init(), before);
-        assert_eq!(children(&before).iter().map(|b| b.0.as_str()).collect::<Vec<_>>(), ["ftyp", "moov"]);
-    }
-
-    #[test]
-    fn sound_hides_its_priming_in_an_edit_list_and_tells_its_language() {
-        let init = sound(Some("deu")).init();
-        let elst = init.windows(4).position(|w| w == b"elst").unwrap();
-        assert_eq!(init[elst + 16..elst + 20], 1024u32.to_be_bytes());
-        assert_eq!(language_code(Some("deu")), (4 << 10) | (5 << 5) | 21);
-        assert_eq!(sound(Some("de-CH")).init(), sound(None).init());
-    }
-
-    #[test]
-    fn codecs_are_named_as_rfc_6381_writes_them() {
-        assert_eq!(picture().codec_name(), "avc1.64001f");
-        assert_eq!(sound(None).codec_name(), "mp4a.40.2");
-    }
-
-    #[test]
-    fn a_timeline_that_stands_still_or_runs_over_its_end_is_refused() {
-        let check = |pts: &[u64], end, expected| {
-            assert_eq!(picture().fragment(1, &samples(pts), end).map(|_| ()), Err(expected));
-        };
-        check(&[], 1, FragmentError::Empty);
-        check(&[0, 1, 1], 3, FragmentError::Order { at: 1, end: 3 });
-        check(&[0, 1, 2], 2, FragmentError::Order { at: 2, end: 2 });
-    }
-}
+mod tests;
