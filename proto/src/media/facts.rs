@@ -159,6 +159,9 @@ pub struct AudioFacts {
     pub first_ns: u64,
     /// Stream time at which the last sample ends.
     pub end_ns: u64,
+    /// Longest time for which the source has no sound on purpose; 0 where nobody measured it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub longest_gap_ns: u64,
 }
 
 /// What inspecting a source found; the measure that every worker uses.

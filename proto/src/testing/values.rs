@@ -134,6 +134,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         language: Some("en".to_owned()),
         first_ns: 0,
         end_ns,
+        longest_gap_ns: 0,
     };
     SourceFacts {
         container: Container::Mp4,

@@ -85,6 +85,8 @@ pub struct AudioFacts {
     pub first_ns: u64,
     #[prost(uint64, tag = "7")]
     pub end_ns: u64,
+    #[prost(uint64, tag = "8")]
+    pub longest_gap_ns: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SourceFacts {

@@ -83,6 +83,7 @@ fn sources() -> Vec<(&'static str, Event)> {
         ("SourceAccepted", SourceAccepted { facts: facts() }.into()),
         ("SourceAccepted-bare", SourceAccepted { facts: bare_facts() }.into()),
         ("SourceAccepted-damaged", SourceAccepted { facts: damaged_facts() }.into()),
+        ("SourceAccepted-paused", SourceAccepted { facts: paused_facts() }.into()),
         ("SourceRejected", SourceRejected { problem: problem() }.into()),
         ("CheckFailed", CheckFailed { problem: Problem::new(Code::ChildStalled), attempts: 2 }.into()),
     ]
@@ -117,6 +118,7 @@ fn facts() -> SourceFacts {
         language: Some("de".to_owned()),
         first_ns: 21_333_333,
         end_ns: 99_999_999_999,
+        longest_gap_ns: 0,
     };
     SourceFacts {
         container: Container::Matroska,
@@ -136,6 +138,12 @@ fn facts() -> SourceFacts {
     }
 }
 
+fn paused_facts() -> SourceFacts {
+    let facts = bare_facts();
+    let audio = facts.audio.map(|audio| AudioFacts { longest_gap_ns: 4_021_333_333, ..audio });
+    SourceFacts { audio, ..facts }
+}
+
 fn bare_facts() -> SourceFacts {
     let audio = AudioFacts {
         stream: 0,
@@ -145,6 +153,7 @@ fn bare_facts() -> SourceFacts {
         language: None,
         first_ns: 0,
         end_ns: 7,
+        longest_gap_ns: 0,
     };
     SourceFacts {
         container: Container::Audio,

@@ -47,6 +47,7 @@ pub fn run(
     let mut track = SoundTrack {
         encoder: encoder(wanted, layout.clone(), from_chunk, output)?,
         missing,
+        longest_gap_ns: i64::try_from(audio.longest_gap_ns).unwrap_or(i64::MAX),
         retimer: Retimer::new(layout.samples, u64::from(wanted.sample_rate) / JITTER_PER_SECOND),
         channels: wanted.channels,
         pushed: 0,
@@ -183,6 +184,8 @@ struct SoundTrack {
     sample_rate: u32,
     pushed: u64,
     missing: Arc<Missing>,
+    /// For how long the source has no sound on purpose.
+    longest_gap_ns: i64,
 }
 
 impl SoundTrack {
@@ -210,10 +213,11 @@ impl SoundTrack {
         self.push(part.map_err(|_| Failure::own("cut a block of sound"))?, keep)
     }
 
-    /// Silence between two sounds is sound that is missing; before the first one it is a late beginning.
+    /// Silence between two sounds that is longer than the source's own pauses is sound that is missing; before the first one
+    /// it is a late beginning.
     fn note_silence(&self, before: u64, silence: u64) {
         let ns = |samples| i64::try_from(self.ns(samples)).unwrap_or(i64::MAX);
-        if before > 0 && ns(silence) > LEAST_HOLE_NS {
+        if before > 0 && ns(silence) > self.longest_gap_ns.saturating_add(LEAST_HOLE_NS) {
             self.missing.add(ns(before), ns(before + silence));
         }
     }

@@ -422,8 +422,15 @@ impl Facts<'_> {
             colorimetry: shown.colorimetry,
             first_ns: summary.first_ns,
             end_ns: summary.end_ns,
-            longest_gap_ns: summary.longest_gap_ns,
+            longest_gap_ns: self.on_purpose_ns(&summary),
         })
+    }
+
+    /// For how long nothing comes in a stream on purpose. A container whose chain of links is walked and whole lost nothing,
+    /// so there every pause is meant, however steadily frames come otherwise: so a screen is recorded that seldom changes.
+    fn on_purpose_ns(&self, summary: &Summary) -> u64 {
+        let whole = mend::is_walked(self.container) && self.damage.is_empty();
+        if whole { summary.longest_pause_ns } else { summary.longest_gap_ns }
     }
 
     fn audio_facts(&self, (stream, met, summary): Chosen<'_>) -> Result<AudioFacts, Failure> {
@@ -445,6 +452,7 @@ impl Facts<'_> {
             language: picture::language(&met.tags),
             first_ns,
             end_ns,
+            longest_gap_ns: self.on_purpose_ns(&summary),
         })
     }
 }

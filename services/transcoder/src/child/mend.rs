@@ -71,6 +71,11 @@ pub(super) fn damage(ranges: &Arc<dyn Ranges>, container: Container) -> Result<V
     found.map_err(unreadable)
 }
 
+/// Is a container walked link by link, so that bytes that are lost inside are found?
+pub(super) fn is_walked(container: Container) -> bool {
+    kind(container).is_some()
+}
+
 enum Kind {
     Flv,
     Matroska,

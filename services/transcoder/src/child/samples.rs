@@ -63,6 +63,8 @@ pub struct Summary {
     pub doubled: bool,
     /// Longest distance of two neighbours that is no hole.
     pub longest_gap_ns: u64,
+    /// The same, whether it looks like a hole or not: what a source that lost nothing does on purpose.
+    pub longest_pause_ns: u64,
 }
 
 impl Samples {
@@ -129,6 +131,7 @@ impl Samples {
             variable,
             doubled: gaps.first() == Some(&0),
             longest_gap_ns: gaps.last().copied().unwrap_or(0),
+            longest_pause_ns: holes.last().or(gaps.last()).copied().unwrap_or(0),
         })
     }
 
@@ -205,7 +208,7 @@ mod tests {
         let holed = || samples((0..300).filter(|i| !(100..200).contains(i)).map(|i| i * 40 * NS_PER_MS));
         let summary = holed().summary().unwrap();
         assert_eq!((summary.variable, summary.rate), (false, FrameRate { num: 25, den: 1 }));
-        assert_eq!(summary.longest_gap_ns, 40 * NS_PER_MS);
+        assert_eq!((summary.longest_gap_ns, summary.longest_pause_ns), (40 * NS_PER_MS, 4_040 * NS_PER_MS));
         // A frame that was lost on its own beside it changes nothing about the hole.
         let lossy = samples((0..300).filter(|i| !(100..200).contains(i) && *i != 250).map(|i| i * 40 * NS_PER_MS));
         assert_eq!(lossy.summary().unwrap().longest_gap_ns, 80 * NS_PER_MS);

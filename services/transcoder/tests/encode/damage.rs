@@ -118,6 +118,32 @@ fn frames_that_a_source_shows_long_on_purpose_are_not_missing() {
     }
 }
 
+#[test]
+fn seldom_pauses_of_a_file_that_lost_nothing_are_not_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    // A screen on which something moves most of the time: too few pauses to make the rate a variable one.
+    let still = "-t 12 -vf select='not(between(t\\,3.3\\,5.1)+between(t\\,6.5\\,9.7))' -fps_mode vfr";
+    let mute = "-af aselect='not(between(t\\,4\\,8))'";
+    let x264 = "-c:v libx264 -preset ultrafast -g 25 -c:a aac";
+    for (name, coding) in [
+        ("a.mkv", format!("{still} {mute} {x264}")),
+        ("a.flv", format!("{still} {x264} -an")),
+        ("a.mp4", format!("{still} {x264} -movflags frag_keyframe+empty_moov")),
+    ] {
+        let path = made(dir.path(), name, &coding);
+        let facts = facts(&path);
+        assert_eq!(facts.damage, [], "{name}");
+        let plan = plan(&facts, &[90], None);
+        let mut made = encode_whole(&path, &facts, &plan).made("v90");
+        if facts.audio.is_some() {
+            made.extend(encode_audio(&path, &facts, &plan, 0).unwrap().made("a0"));
+        }
+        assert!(made.iter().all(|made| made.missing_ms == 0), "{name}: {facts:?}");
+        let pauses = facts.video.iter().map(|v| v.longest_gap_ns).chain(facts.audio.iter().map(|a| a.longest_gap_ns));
+        assert!(pauses.max().is_some_and(|ns| ns > 3 * NS_PER_S), "{name} has pauses: {facts:?}");
+    }
+}
+
 /// Marks within 40 ms of where they are to be.
 fn at_these_ms(marks: &[f64], expected: &[u64]) -> bool {
     marks.len() == expected.len() && marks.iter().zip(expected).all(|(mark, at)| (mark - *at as f64).abs() <= 40.0)

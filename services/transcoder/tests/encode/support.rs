@@ -134,6 +134,7 @@ fn facts_by_ffprobe(path: &Path) -> SourceFacts {
             language: None,
             first_ns,
             end_ns,
+            longest_gap_ns: 0,
         }
     });
     let spans: Vec<(u64, u64)> = video
