@@ -11,6 +11,8 @@
 //! it is decoded (so phones write) it compares the shifted time of decoding with the end that is not: pictures that are
 //! decoded last and shown before the end are lost. So it is given an edit that ends later, and what is shown from the
 //! true end on is left out by [`super::video`].
+//!
+//! The name of a codec: it knows DNxHD, and of DNxHR, which the same decoder reads, it knows no name.
 
 use std::sync::Arc;
 
@@ -29,6 +31,10 @@ const MOST_BOXES: usize = 10_000;
 const LONGEST_INDEX: u64 = 160 << 20;
 /// Bytes before the rows of an edit list: version, flags and their number.
 const ROWS_AT: usize = 8;
+/// Where in a list of descriptions (8.5.2) the first one's name lies.
+const NAME_AT: usize = 12;
+/// Names of codecs that `qtdemux` does not know, and those under which it does.
+const KNOWN_AS: [(&[u8], &[u8]); 1] = [(b"AVdh", b"AVdn")];
 /// An edit that plays at its own speed.
 const OWN_SPEED: u32 = 0x1_0000;
 
@@ -74,11 +80,13 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
         Ends::Later => later_ends(&index),
     };
     let ends_later = !later.is_empty();
-    let changes: Vec<_> = later.into_iter().chain(without_length(&index)).collect();
+    let changes: Vec<_> = later.into_iter().chain(without_length(&index)).chain(known_names(&index)).collect();
     let index = changes.iter().fold(index, |index, (place, new)| with(index, *place, new));
     let (changes, tail) = match regroup::regrouped(&index) {
         // The old index is no index any more: its name stands before it.
-        Some(new) if ends_behind(&Whole(ranges)).map_err(unreadable)? => (vec![(name_at, b"free".to_vec())], new),
+        Some(new) if let Some(end) = end_said(&Whole(ranges)).map_err(unreadable)? => {
+            (end.into_iter().chain([(name_at, b"free".to_vec())]).collect::<Vec<_>>(), new)
+        }
         Some(_) | None => (changes.into_iter().map(|(place, bytes)| (at + place as u64, bytes)).collect(), Vec::new()),
     };
     if changes.is_empty() {
@@ -130,22 +138,40 @@ fn index(source: &dyn mp4::Bytes) -> Result<Option<Index>, String> {
     Ok(None)
 }
 
-/// Would a box behind the file's end be found: does each box say where it ends?
-fn ends_behind(source: &dyn mp4::Bytes) -> Result<bool, String> {
+/// What has to change so that a box behind the file's end is found: the last box has to say where it ends. None where that
+/// can't be said.
+fn end_said(source: &dyn mp4::Bytes) -> Result<Option<Vec<(u64, Vec<u8>)>>, String> {
     let (mut at, size) = (0_u64, source.size_bytes());
     for _ in 0..MOST_BOXES {
         if at == size {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
         let left = size - at;
         let head = source.read(at, 16.min(left) as usize)?;
-        let stated = be32(&head, 0).is_some_and(|length| length != 0);
-        match box_head(&head, left).filter(|(_, _, length)| stated && *length <= left) {
+        match box_head(&head, left).filter(|(_, _, length)| *length <= left) {
+            // It goes on to the end of the file, whatever that is.
+            Some(_) if be32(&head, 0) == Some(0) => {
+                let length = u32::try_from(left).ok();
+                return Ok(length.map(|length| vec![(at, length.to_be_bytes().to_vec())]));
+            }
             Some((_, _, length)) => at += length,
-            None => return Ok(false),
+            None => return Ok(None),
         }
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// Places of the names of codecs that are known under others.
+fn known_names(index: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let tracks = children(index).into_iter().filter(|part| part.name == *b"trak");
+    let named = |trak: mp4::Box<'_>| {
+        let tables = child(child(child(trak.body, b"mdia")?, b"minf")?, b"stbl")?;
+        let name = child(tables, b"stsd")?.get(NAME_AT..NAME_AT + 4)?;
+        let known = KNOWN_AS.iter().find(|(unknown, _)| *unknown == name)?.1;
+        let place = (name.as_ptr() as usize).checked_sub(index.as_ptr() as usize)?;
+        Some((place, known.to_vec()))
+    };
+    tracks.filter_map(named).collect()
 }
 
 /// Places in the index and what is to stand there: the lengths of edits.

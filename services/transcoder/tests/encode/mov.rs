@@ -83,8 +83,31 @@ fn raw_sound_above_65535_a_second_is_heard_to_its_end() {
     let whole = dir.path().join("b.mov");
     let trimmed = clip(dir.path(), "trimmed.mov", &format!("-ss 1.3 -i {} -c copy", whole.display()));
     found.extend(wrong(dir.path(), &trimmed));
+    // The index is the last box, and says of itself no more than that.
+    let mut bytes = std::fs::read(&whole).unwrap();
+    let index = bytes.windows(4).rposition(|name| name == b"moov").unwrap() - 4;
+    bytes[index..index + 4].fill(0);
+    let open = dir.path().join("open.mov");
+    std::fs::write(&open, bytes).unwrap();
+    found.extend(wrong(dir.path(), &open));
     // More samples than a demuxer keeps one by one.
     let long = clip(dir.path(), "long.mov", &format!("{} -c:a pcm_s16le", noise(96_000, 90)));
     found.extend(wrong(dir.path(), &long));
     assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn dnxhr_is_seen_as_dnxhd_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = "-f lavfi -i testsrc2=size=960x540:rate=25:duration=2 -f lavfi -i anoisesrc=color=brown:seed=7:r=48000:d=2";
+    for (name, format, profile) in [("a.mov", "yuv422p", "dnxhr_sq"), ("b.mov", "yuv422p10le", "dnxhr_hqx")] {
+        let coding = format!("-pix_fmt {format} -c:v dnxhd -profile:v {profile} -c:a pcm_s16le");
+        let path = clip(dir.path(), name, &format!("{picture} {coding}"));
+        assert_eq!(wrong(dir.path(), &path), Vec::<String>::new());
+        let facts = facts(&path);
+        let rung = &plan(&facts, &[240], None).rungs[0];
+        let out = encode_whole(&path, &facts, &plan(&facts, &[240], None)).write(dir.path(), &rung.id);
+        let alike = ssim(&out, &path, &facts, "", rung);
+        assert!(alike > 0.95, "{name}: {alike}");
+    }
 }
