@@ -42,11 +42,13 @@ pub struct Config {
     pub sweep_every: Span,
     /// How often the whole store is looked through for objects that no fact names.
     pub orphans_every: Span,
-    /// Younger objects are not even asked about. Age alone never lets one go.
+    /// Younger objects are not even asked about. Age alone never lets one go, but for what a killed process left half
+    /// written.
     pub orphan_age: Span,
     /// Longest time that a worker may still write after an order was taken from it: lease and its last request to the store.
     pub longest_lease: Span,
-    /// Files that are copied in at the same time in this process; each holds at most one piece in memory. Further ones wait.
+    /// Large files that are copied in at the same time in this process; each holds at most one piece in memory. Further
+    /// ones wait. Small files (256 MiB) have two places of their own.
     pub ingest_at_once: u32,
     /// Size of a stored piece of a source. Bytes that a killed gateway loses are at most this many.
     pub piece: Bytes,

@@ -9,6 +9,7 @@
 //! request. One from a publisher is registered when it is taken; nobody was given an address for it.
 
 mod copy;
+pub(crate) mod places;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,6 +181,12 @@ async fn take_in(inner: &Arc<Inner>, asked: &Asked, delivery: &Delivery) -> Resu
         let problem = Problem::new(Code::UploadTooLarge).with("size_bytes", opened.mark.size_bytes);
         return end_without(inner, asked, problem.with("limit_bytes", limit)).await;
     }
+    // Until here it costs nothing; what it finds then may have changed while it waited.
+    let place = inner.copies.take(opened.mark.size_bytes, &inner.stop, || delivery.lease.moved());
+    let _place = tokio::select! {
+        place = place => place.ok_or(TakeInError::Stopping)?,
+        () = delivery.lease.lost() => return Err(TakeInError::Superseded),
+    };
     let new = new_upload(asked, &opened.mark, opened.name.clone(), &delivery.id)?;
     let (upload, entry) = match create::create(inner, &new).await {
         Ok(Created::Entry { upload, entry, .. }) => (upload, *entry),

@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) open_uploads: AtomicU64,
     /// Places for requests that bring bytes.
     pub(crate) places: Places,
+    /// Places for files that are copied in.
+    pub(crate) copies: crate::ingest::places::Places,
     /// Requests of each client.
     pub(crate) rate: Rate,
     /// Requests whose client may be gone, but whose bytes are being stored.

@@ -23,8 +23,8 @@ mod sweep;
 mod trouble;
 mod upload;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -112,6 +112,7 @@ impl Gateway {
         let sweeper = deps.log.consumer(ConsumerName::Sweeper).await?;
         let inner = Inner {
             places: limits::Places::new(config.max_transfers, config.max_transfers_per_client),
+            copies: ingest::places::Places::new(config.ingest_at_once),
             rate: limits::Rate::new(config.requests_per_second),
             config,
             log: deps.log,
@@ -207,10 +208,25 @@ impl Gateway {
         Ok(())
     }
 
-    /// Side by side, each by itself: a small file that comes after a large one does not wait until that is copied.
+    /// Side by side, each by itself: a small file that comes after large ones does not wait until those are copied.
     async fn take_in_until(&self, stop: &Stop) {
-        let one = || repeat(stop, "requests", || self.fetch_ingest(1, Wait::Upto(FETCH_WAIT)));
-        join_all((0..self.inner.config.ingest_at_once.max(1)).map(|_| one())).await;
+        let one = || repeat(stop, "requests", || self.take_one_in(stop));
+        join_all((0..self.inner.copies.hands()).map(|_| one())).await;
+    }
+
+    /// Asks for a request when it is this hand's turn to ask, and carries it out while others ask.
+    async fn take_one_in(&self, stop: &Stop) -> Result<usize, FetchError> {
+        let asking = self.inner.copies.asking().await;
+        if stop.is_finishing() {
+            return Ok(0);
+        }
+        let asking = Mutex::new(asking);
+        let taken = |delivery| {
+            // Given back: whether it was poisoned is all the same.
+            drop(asking.lock().unwrap_or_else(PoisonError::into_inner).take());
+            ingest::handle(Arc::clone(&self.inner), delivery)
+        };
+        self.ingest.step(1, Wait::Upto(FETCH_WAIT), taken).await
     }
 
     async fn sweep_until(&self, stop: &Stop) {

@@ -93,7 +93,7 @@ pub(crate) async fn sweep(inner: &Inner) -> Result<u64, Trouble> {
         }
     }
     gone += sweep_batch(inner, batch).await;
-    gone += inner.store.sweep_staging(now).await?;
+    gone += inner.store.sweep_staging(now, inner.config.orphan_age.0).await?;
     if foreign > 0 {
         tracing::warn!(objects = foreign, "the store holds objects that are not spool's; they are left alone");
     }

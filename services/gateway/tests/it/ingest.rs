@@ -45,16 +45,22 @@ async fn a_file_below_a_root_is_copied_in() {
 const HOLE: u64 = 40 << 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_file_passes_a_large_one_that_is_being_copied() {
+async fn a_small_file_passes_large_ones_that_are_being_copied_or_wait() {
     let world = World::new().await;
-    let (door, app) = (world.app().await, world.app().await);
-    std::fs::File::create(world.root().join("large.mp4")).unwrap().set_len(HOLE).unwrap();
+    let one = Config { ingest_at_once: 1, ..world.config() };
+    let (door, app) = (world.app().await, world.app_with(one).await);
+    for name in ["large.mp4", "second.mp4", "third.mp4"] {
+        std::fs::File::create(world.root().join(name)).unwrap().set_len(HOLE).unwrap();
+    }
     std::fs::write(world.root().join("small.mp4"), pattern(100)).unwrap();
     let App { gateway, stop, store, .. } = app;
     let running = tokio::spawn(gateway.run(stop.clone()));
 
     let large = post(&door, "large.mp4", None).await.asset();
     eventually("the large one is being copied", async || store.traffic().written_bytes > 0).await;
+    for name in ["second.mp4", "third.mp4"] {
+        post(&door, name, None).await;
+    }
     let small = post(&door, "small.mp4", None).await.asset();
     eventually("the small one is in", async || door.fact(&small, Slot::UploadOutcome).await.is_some()).await;
     assert!(door.fact(&large, Slot::UploadOutcome).await.is_none(), "the large one is still being copied");

@@ -11,7 +11,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 use spool_proto::Timestamp;
 
-use super::{OpenError, STAGING_AGE, StoreError};
+use super::{OpenError, StoreError};
 use crate::units::Bytes;
 
 /// Tries of one request, inside the limit for all of them.
@@ -150,7 +150,7 @@ fn build_s3(s3: &S3) -> Result<impl ObjectStore, OpenError> {
 }
 
 /// Staging files are named `{object}#{number}` by the library, and `#` is in no key of ours.
-pub(super) fn sweep_staging(directory: &Path, now: Timestamp) -> io::Result<u64> {
+pub(super) fn sweep_staging(directory: &Path, now: Timestamp, age: Duration) -> io::Result<u64> {
     let mut swept = 0;
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
@@ -170,7 +170,7 @@ pub(super) fn sweep_staging(directory: &Path, now: Timestamp) -> io::Result<u64>
             let staging = entry.file_name().to_string_lossy().contains('#');
             let written = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
             let written = Timestamp::from_ms(i64::try_from(written.as_millis()).unwrap_or(i64::MAX));
-            if staging && now.since(written) > STAGING_AGE && std::fs::remove_file(entry.path()).is_ok() {
+            if staging && now.since(written) > age && std::fs::remove_file(entry.path()).is_ok() {
                 swept += 1;
             }
         }

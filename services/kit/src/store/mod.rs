@@ -35,8 +35,9 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 pub const READ_BLOCK: u64 = 1 << 20;
 /// Deletes that run at once in [`Store::delete`].
 const DELETES_AT_ONCE: usize = 8;
-/// A staging file that was not written to for this long belongs to a process that is gone.
-pub const STAGING_AGE: Duration = Duration::from_secs(6 * 3600);
+/// A staging file that was written to within this time may have a writer that lives, whatever age is asked for: none is let be
+/// silent for so long.
+pub const STAGING_LEAST: Duration = Duration::from_secs(10 * 60);
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,14 +281,16 @@ impl Store {
         listed.map_err(move |source| StoreError::from(source).named(&name)).boxed()
     }
 
-    /// Removes what killed processes left half written beside the objects of a directory, where no listing shows it.
+    /// Removes what killed processes left half written beside the objects of a directory, where no listing shows it: what
+    /// nobody wrote to for `age`, or for [`STAGING_LEAST`] if that is longer.
     /// Returns how many files that were. Other stores keep such things themselves (see their lifecycle rules).
     ///
     /// # Errors
     /// When the directory can't be read.
-    pub async fn sweep_staging(&self, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn sweep_staging(&self, now: Timestamp, age: Duration) -> Result<u64, StoreError> {
         let Some(directory) = self.directory.clone() else { return Ok(0) };
-        let swept = tokio::task::spawn_blocking(move || config::sweep_staging(&directory.path, now));
+        let swept =
+            tokio::task::spawn_blocking(move || config::sweep_staging(&directory.path, now, age.max(STAGING_LEAST)));
         swept
             .await
             .map_err(|_| StoreError::TimedOut { key: "staging files".to_owned() })?

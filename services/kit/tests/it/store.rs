@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use spool_kit::SourceReader;
-use spool_kit::store::{Directory, STAGING_AGE, Store, StoreConfig, StoreError};
+use spool_kit::store::{Directory, STAGING_LEAST, Store, StoreConfig, StoreError};
 use spool_kit::units::Bytes as Bytes64;
 use spool_proto::id::{AttemptId, UploadId};
 use spool_proto::key::{Key, Object};
@@ -205,9 +205,11 @@ async fn what_a_killed_process_left_half_written_is_swept_from_a_directory() {
     store.put(&chunk(1), Bytes::from_static(b"whole")).await.unwrap();
 
     let now = spool_kit::Clock::system().now();
-    assert_eq!(store.sweep_staging(now).await.unwrap(), 0, "it may still be written to");
-    let later = now.plus(STAGING_AGE).plus(std::time::Duration::from_secs(60));
-    assert_eq!(store.sweep_staging(later).await.unwrap(), 1);
+    let minutes = |count: u32| STAGING_LEAST / 10 * count;
+    let sweep = async |later, age| store.sweep_staging(now.plus(minutes(later)), minutes(age)).await.unwrap();
+    assert_eq!(sweep(9, 0).await, 0, "it may still be written to");
+    assert_eq!(sweep(59, 60).await, 0, "the age that was asked for");
+    assert_eq!(sweep(61, 60).await, 1);
     assert_eq!(store.head(&chunk(1)).await.unwrap(), Some(5));
 }
 
