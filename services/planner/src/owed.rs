@@ -4,6 +4,7 @@
 //! Every waiting state asked about here ends: in a result, in a fault that becomes a named state, or at its deadline
 //! (`spool_proto::deadline`). Uploading is the gateway's, publishing the publisher's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use spool_kit::units::spoken;
@@ -72,7 +73,8 @@ fn check(asset: &Asset, now: Timestamp, limits: &Limits) -> Vec<Owed> {
     let verdict = asset.verdict_round();
     let slot = Slot::UploadVerdict { verdict };
     let faults = asset.inspect_faults.get(&verdict);
-    let attempts = faults.map_or(0, |rounds| rounds.len() as u32);
+    let round = faults.map_or(0, |rounds| rounds.len() as u32);
+    let attempts = faults.map_or(0, attempts);
     if let Some(fault) = faults.and_then(|rounds| rounds.values().next_back()) {
         let problem = fault.it.problem.clone();
         return match problem.code.fault() {
@@ -86,7 +88,7 @@ fn check(asset: &Asset, now: Timestamp, limits: &Limits) -> Vec<Owed> {
         return vec![fact(asset, slot, CheckFailed { problem, attempts })];
     }
     let max_duration_ms = Some(u64::try_from(limits.max_duration.as_millis()).unwrap_or(u64::MAX));
-    let mut owed = vec![order(asset, attempts, Job::Inspect(InspectOrder { verdict, max_duration_ms }))];
+    let mut owed = vec![order(asset, round, Job::Inspect(InspectOrder { verdict, max_duration_ms }))];
     owed.extend(look_again(asset, now, "a transcoder's verdict", deadline::CHECK));
     owed
 }
@@ -137,8 +139,9 @@ fn outcome(
     now: Timestamp,
     limits: &Limits,
 ) -> Option<Event> {
-    let attempts = generation.faults.values().map(|rounds| rounds.len() as u32).sum();
-    let failed = |problem: Problem| Some(Event::from(EncodeFailed { problem, attempts }));
+    let all = generation.faults.values().map(attempts).sum();
+    let failed_after = |problem: Problem, attempts| Some(Event::from(EncodeFailed { problem, attempts }));
+    let failed = |problem: Problem| failed_after(problem, all);
     if generation.plan().chunks.is_empty() {
         // The plan of a source that gets none. Said in a second step, so that a planner that knows the profile, and
         // planned at the same moment, is not overruled.
@@ -151,8 +154,8 @@ fn outcome(
     if is_complete(generation) {
         return Some(completed(generation).into());
     }
-    if let Some(fault) = worst_fault(asset.generation_number(), generation) {
-        return failed(fault.it.problem.clone());
+    if let Some((rounds, fault)) = worst_fault(asset.generation_number(), generation) {
+        return failed_after(fault.it.problem.clone(), attempts(rounds));
     }
     failed(overdue(asset, now, "Encoding", deadline::ENCODE)?)
 }
@@ -179,15 +182,24 @@ fn completed(generation: &Generation) -> RenditionsCompleted {
 
 /// The fault that ends the generation: of an order for picture or sound whose result does not stand. The input's own fault
 /// first, since a retry can't help it; else the earliest.
-fn worst_fault(number: u32, generation: &Generation) -> Option<&At<JobGivenUp>> {
+fn worst_fault(number: u32, generation: &Generation) -> Option<(&Rounds, &At<JobGivenUp>)> {
     let ends = |job: &Job| match job {
         Job::Video(_) | Job::Pass(_) | Job::Audio(_) => true,
         Job::Still(_) | Job::Inspect(_) => false,
     };
     let waiting = unfinished(number, generation);
     let items = waiting.iter().filter(|job| ends(job)).map(|job| job.item().to_string());
-    let faults = items.filter_map(|item| generation.faults.get(&item)?.values().next_back());
-    faults.min_by_key(|fault| (fault.it.problem.code.fault() != Fault::Input, fault.sequence))
+    let last = |rounds| Some((rounds, Rounds::values(rounds).next_back()?));
+    let faults = items.filter_map(|item| last(generation.faults.get(&item)?));
+    faults.min_by_key(|(_, fault)| (fault.it.problem.code.fault() != Fault::Input, fault.sequence))
+}
+
+/// The faults of one item, by round.
+type Rounds = BTreeMap<u32, At<JobGivenUp>>;
+
+/// Attempts that were made at an item in all its rounds.
+fn attempts(rounds: &Rounds) -> u32 {
+    rounds.values().fold(0, |sum, fault| sum.saturating_add(fault.it.attempts))
 }
 
 /// The orders of a generation whose results do not stand yet: picture by chunk, sound, stills.

@@ -263,18 +263,21 @@ fn reason(asset: &Asset) -> Option<Reason> {
     let (stage, attempts) = match asset.upload.as_ref().map(|end| &end.it) {
         Some(UploadEnd::Abandoned { .. }) | None => ("upload", 0),
         Some(UploadEnd::Stored(_)) => match asset.verdict().map(|verdict| &verdict.it) {
-            Some(Verdict::Rejected(_)) => ("check", given_up(asset).max(1)),
-            Some(Verdict::CheckFailed(_)) | None => ("check", given_up(asset)),
+            Some(Verdict::Rejected(_)) => ("check", check_attempts(asset, &problem).max(1)),
+            Some(Verdict::CheckFailed(_)) | None => ("check", check_attempts(asset, &problem)),
             Some(Verdict::Accepted(_)) => ("encode", encode_attempts(asset)),
         },
     };
     Some(Reason { problem, stage: stage.to_owned(), attempts })
 }
 
-/// Attempts of inspections that were given up in the round that counts.
-fn given_up(asset: &Asset) -> u32 {
+/// Attempts of inspections in the round that counts: of those that were given up, or what the worker says that gave the
+/// verdict.
+fn check_attempts(asset: &Asset, problem: &Problem) -> u32 {
     let rounds = asset.inspect_faults.get(&asset.verdict_round());
-    rounds.map_or(0, |rounds| rounds.values().map(|fault| fault.it.attempts).sum())
+    let given_up = rounds.map_or(0, |rounds| rounds.values().map(|fault| fault.it.attempts).sum());
+    let said = || problem.params.get("attempts").and_then(|attempts| attempts.parse().ok()).unwrap_or(0);
+    if given_up > 0 { given_up } else { said() }
 }
 
 fn encode_attempts(asset: &Asset) -> u32 {

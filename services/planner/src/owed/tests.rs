@@ -95,7 +95,7 @@ fn an_inspection_given_up_rejects_for_the_inputs_fault_and_fails_for_ours() {
     check_fact(&given, VERDICT, SourceRejected { problem: input.problem });
     let system = given_up(Code::WorkerLost);
     let given = Given::stored().then(slot, system.clone());
-    check_fact(&given, VERDICT, CheckFailed { problem: system.problem, attempts: 1 });
+    check_fact(&given, VERDICT, CheckFailed { problem: system.problem, attempts: 5 });
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_source_that_can_not_be_cut_has_an_opening_and_a_pass() {
     check_orders(&given, "g1-p1..6 g1-a0 g1-s-poster");
     let lost = given_up(Code::WorkerLost);
     let given = given.then(fault("g1-p1", 0), lost.clone());
-    check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 1 });
+    check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 5 });
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_short_source_that_can_not_be_cut_has_one_order_that_never_changes() {
     check_orders(&given, "g1-v0..2 g1-a0 g1-s-poster");
     let lost = given_up(Code::WorkerLost);
     let given = given.then(fault("g1-v0", 0), lost.clone());
-    check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 1 });
+    check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 5 });
 }
 
 #[test]
@@ -211,9 +211,9 @@ fn a_result_beats_a_fault_of_its_item() {
 fn an_order_given_up_fails_the_generation_the_inputs_fault_first() {
     let (ours, theirs) = (given_up(Code::WorkerLost), given_up(Code::SourceDamaged));
     let given = Given::planned(three()).then(fault("g1-a0", 0), ours.clone());
-    check_fact(&given, OUTCOME, EncodeFailed { problem: ours.problem, attempts: 1 });
+    check_fact(&given, OUTCOME, EncodeFailed { problem: ours.problem, attempts: 5 });
     let given = given.then(fault("g1-v2", 0), theirs.clone());
-    check_fact(&given, OUTCOME, EncodeFailed { problem: theirs.problem, attempts: 2 });
+    check_fact(&given, OUTCOME, EncodeFailed { problem: theirs.problem, attempts: 5 });
 }
 
 #[test]
