@@ -218,7 +218,9 @@ impl Denials {
             Event::ServerError(ServerError::SlowConsumer(_)) | Event::SlowConsumer(_) => {
                 tracing::warn!(user, "{user} reads answers too slowly; some were dropped and are asked for again");
             }
-            Event::LameDuckMode | Event::Draining | Event::Closed | Event::ClientError(_) => {
+            // Only we do that, by dropping the last handle: who is cut off reconnects for ever.
+            Event::Draining | Event::Closed => tracing::debug!(user, "connection of {user}: {event}"),
+            Event::LameDuckMode | Event::ClientError(_) => {
                 tracing::warn!(user, "connection of {user}: {event}");
             }
         }
