@@ -54,6 +54,25 @@ pub struct Config {
     pub piece: Bytes,
 }
 
+/// Least size of a piece. With smaller ones a source is more objects than bytes.
+const PIECE_LEAST: Bytes = Bytes(64 << 10);
+/// Greatest size of a piece: each request that brings bytes may hold one in memory, and a killed gateway loses one.
+const PIECE_MOST: Bytes = Bytes::mib(256);
+
+impl Config {
+    /// What no type says.
+    ///
+    /// # Errors
+    /// Which setting can't be, and what it can be, as a sentence.
+    pub fn judge(&self) -> Result<(), String> {
+        let (piece, least, most) = (self.piece, PIECE_LEAST, PIECE_MOST);
+        if !(least.0..=most.0).contains(&piece.0) {
+            return Err(format!("gateway.piece is {piece}; it can be {least} to {most}"));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -38,7 +38,7 @@ use upload::Entries;
 
 pub use config::Config;
 pub use http::ROUTES;
-pub use root::RootError;
+pub use root::{RootError, check_roots};
 pub use trouble::Trouble;
 
 /// How long a running gateway waits for a delivery before it looks whether it shall stop.

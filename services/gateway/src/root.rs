@@ -28,6 +28,14 @@ pub enum RootError {
     NoOpenat2(#[source] std::io::Error),
 }
 
+/// Can these roots be used? For who looks over a configuration before a gateway starts with it.
+///
+/// # Errors
+/// The first that is no directory in which this user may look for files, or that the kernel is too old.
+pub fn check_roots(paths: &[PathBuf]) -> Result<(), RootError> {
+    Roots::open(paths).map(drop)
+}
+
 struct Root {
     /// As configured, and with its own links resolved: a request may name either.
     names: [PathBuf; 2],
@@ -62,8 +70,11 @@ impl Roots {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let directory = rustix::fs::open(&real, flags, Mode::empty()).map_err(|error| refuse(error.into()))?;
             let probe = openat2(&directory, ".", flags, Mode::empty(), INSIDE);
-            if let Err(error) = probe {
-                return Err(RootError::NoOpenat2(error.into()));
+            match probe {
+                Ok(_) => {}
+                // A kernel without it, and a sandbox that does not know it.
+                Err(error @ (Errno::NOSYS | Errno::PERM)) => return Err(RootError::NoOpenat2(error.into())),
+                Err(error) => return Err(refuse(error.into())),
             }
             roots.push(Root { names: [path.clone(), real], directory });
         }

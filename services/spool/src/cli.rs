@@ -134,7 +134,7 @@ pub(crate) struct Ls {
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     pub(crate) status: Option<Status>,
     /// At most this many.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = parse_limit)]
     pub(crate) limit: usize,
 }
 
@@ -216,6 +216,14 @@ fn parse_role(text: &str) -> Result<Role, String> {
 fn parse_status(text: &str) -> Result<Status, String> {
     let names = || Status::ALL.map(Status::name).join(", ");
     Status::ALL.into_iter().find(|s| s.name() == text).ok_or_else(|| format!("the states are {}", names()))
+}
+
+/// Most assets that one `spool ls` asks for; a longer list is read page by page over HTTP.
+const LIST_MAX: usize = 100_000;
+
+fn parse_limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+    limit.ok_or_else(|| format!("a limit is a number from 1 to {LIST_MAX}"))
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

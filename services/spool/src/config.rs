@@ -191,7 +191,7 @@ fn judge(config: &Config) -> Result<(), String> {
     if config.http.max_connections == 0 {
         return Err("http.max_connections is 0, so nobody could connect".to_owned());
     }
-    Ok(())
+    config.gateway.judge()
 }
 
 /// A token shorter than this can be guessed.

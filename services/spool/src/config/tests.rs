@@ -110,6 +110,10 @@ fn what_no_type_says_is_refused_too() {
     check_refused("", &[("SPOOL__NATS__PASSWORDS__ADMIN", "")], &["nats.passwords.admin is empty"]);
     check_refused("tokens = ['short']", &[], &["at least 16 characters"]);
     check_refused("[http]\nmax_connections = 0", &[], &["max_connections is 0"]);
+    for piece in ["0B", "1KiB", "1TiB"] {
+        let words = [&format!("gateway.piece is {piece}") as &str, "64KiB to 256MiB"];
+        check_refused(&format!("[gateway]\npiece = \"{piece}\""), &[], &words);
+    }
 }
 
 #[test]

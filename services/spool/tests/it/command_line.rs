@@ -17,6 +17,10 @@ fn what_is_no_command_is_a_usage_error() {
     check(&["dance"], &[], 2, &["unrecognized subcommand 'dance'"]);
     check(&["show", "a.mp4"], &[], 2, &["vid_"]);
     check(&["ls", "--status", "happy"], &[], 2, &["uploading", "ready"]);
+    for limit in ["0", "-1", "many", "99999999999999999999"] {
+        let limit = format!("--limit={limit}");
+        check(&["ls", &limit], &[], 2, &["'--limit <N>'", "a limit is a number from 1 to 100000"]);
+    }
     check(&["push", "x", "--label", "no-value"], &[], 2, &["a label is KEY=VALUE"]);
     check(&["push", "/no/such/file"], &[], 2, &["read /no/such/file", "because: "]);
     check(&["ls", "--server", "localhost:1"], &[], 2, &["http://"]);
@@ -54,6 +58,19 @@ fn an_unknown_setting_is_refused_by_name_wherever_it_stands() {
     check(&["config", "check", "--config", &file], &[], 6, &[&file, "max_uplod", "line 2"]);
     check(&["config", "check"], &[("SPOOL__GATEWAY__MAX_UPLOD", "1GiB")], 6, &["SPOOL__GATEWAY__MAX_UPLOD"]);
     check(&["config", "check", "--config", "/no/such.toml"], &[], 6, &["read the configuration /no/such.toml"]);
+}
+
+#[test]
+fn roots_that_are_none_are_named_before_anything_starts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("a-file");
+    std::fs::write(&file, b"").expect("written");
+    for (root, why) in [(file, "Not a directory"), (directory.path().join("absent"), "No such file or directory")] {
+        let roots = format!("['{}', '{}']", directory.path().display(), root.display());
+        let root = root.to_string_lossy().into_owned();
+        let words = ["gateway.roots can't be used", &root, why];
+        check(&["config", "check"], &[("SPOOL__GATEWAY__ROOTS", &roots)], 6, &words);
+    }
 }
 
 #[test]
