@@ -115,6 +115,8 @@ pub enum Code {
     RateLimited,
     /// What this message was for is over.
     ReleaseOver,
+    /// Without tokens, a request that a page or a name of somebody else leads to.
+    RequestForeign,
     /// This process does not serve that.
     RoleAbsent,
     /// No such address.
@@ -219,6 +221,7 @@ impl Code {
         Code::RangeNotSatisfiable,
         Code::RateLimited,
         Code::ReleaseOver,
+        Code::RequestForeign,
         Code::RoleAbsent,
         Code::RouteNotFound,
         Code::SourceCodecUnsupported,
@@ -547,6 +550,16 @@ impl Code {
                 "What this message was for is over",
                 "{item} belongs to something that has ended.",
                 "Use `spool retry {asset}`: it starts what is missing again.",
+            ),
+            Code::RequestForeign => row(
+                "request_foreign",
+                403,
+                Config,
+                Never,
+                "Asked from or under a foreign name",
+                "The header {header} says {value}, and where no tokens are configured only {accepted} are answered.",
+                "Use http://127.0.0.1 or http://localhost with the port, or set `tokens` in the configuration and send one as \
+                 Authorization: Bearer.",
             ),
             Code::RoleAbsent => row(
                 "role_absent",

@@ -16,6 +16,8 @@ use crate::config::Config;
 
 use super::roles::{Ready, Running};
 
+/// So much of a refused header is repeated in the answer.
+const VALUE_CHARS: usize = 200;
 /// Of what the roles serve, only this needs no token where there are tokens: a playback id is a secret of its own.
 const OPEN: &str = "/play/";
 
@@ -68,7 +70,7 @@ impl Tokens {
             return Pass::Anyone;
         }
         if self.0.is_empty() {
-            return if is_from_here(headers) { Pass::Anyone } else { Pass::No };
+            return foreign(headers).map_or(Pass::Anyone, Pass::Foreign);
         }
         let bearer = |value: &str| {
             let (scheme, token) = value.split_once(' ')?;
@@ -83,8 +85,9 @@ impl Tokens {
 }
 
 /// Without tokens everyone on this machine may do everything, but not every page that somebody looks at here: a browser
-/// says which page asks (`Origin`), and a page whose name leads here by its own DNS asks by that name (`Host`).
-fn is_from_here(headers: &HeaderMap) -> bool {
+/// says which page asks (`Origin`), and a page whose name leads here by its own DNS asks by that name (`Host`). What is wrong
+/// with such a request.
+fn foreign(headers: &HeaderMap) -> Option<Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text(header::HOST);
     let own_name = host.is_none_or(|host| {
@@ -92,7 +95,14 @@ fn is_from_here(headers: &HeaderMap) -> bool {
         name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
     });
     let own_page = text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").map(|(_, at)| at) == host);
-    own_name && own_page
+    let refuse = |header: header::HeaderName, accepted: &str| {
+        let value: String = text(header.clone()).unwrap_or_default().chars().take(VALUE_CHARS).collect();
+        Problem::new(Code::RequestForeign).with("header", header).with("value", value).with("accepted", accepted)
+    };
+    if !own_name {
+        return Some(refuse(header::HOST, "requests to localhost or to an IP address"));
+    }
+    (!own_page).then(|| refuse(header::ORIGIN, "programs and pages of the address itself"))
 }
 
 /// What a token, or the lack of one, gives the right to.
@@ -102,6 +112,8 @@ enum Pass {
     Anyone,
     /// The one who has the token with this id.
     Key(String),
+    /// Nothing, though there are no tokens: a page or a name of others led here.
+    Foreign(Problem),
     /// Nothing.
     No,
 }
@@ -118,6 +130,7 @@ async fn with_token(tokens: Tokens, mut request: Request, next: Next) -> Respons
             request.extensions_mut().insert(web::Actor(id));
             return next.run(request).await;
         }
+        Pass::Foreign(problem) => return web::Refusal::from(problem).into_response(),
         Pass::No => {}
     }
     web::Refusal::from(Code::Unauthorized).header(header::WWW_AUTHENTICATE, "Bearer").into_response()
@@ -229,5 +242,23 @@ mod tests {
         check("/v1/assets", "127.0.0.1:7070", Some("http://127.0.0.1:8080"), false);
         check("/v1/assets", "rebound.example:7070", Some("http://rebound.example:7070"), false);
         check("/play/pb_x/index.m3u8", "127.0.0.1:7070", Some("https://player.example"), true);
+    }
+
+    #[test]
+    fn a_request_under_a_foreign_name_is_told_the_name_and_what_to_do() {
+        let told = |host: &str, origin: Option<&str>| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, host.parse().expect("a header"))]);
+            headers.extend(origin.map(|origin| (header::ORIGIN, origin.parse().expect("a header"))));
+            foreign(&headers).map(|problem| (problem.code.status(), problem.detail()))
+        };
+        let advice = "Use http://127.0.0.1 or http://localhost with the port, or set `tokens` in the configuration and \
+                      send one as Authorization: Bearer.";
+        let host = "The header host says video.lan:7070, and where no tokens are configured only requests to localhost or \
+                    to an IP address are answered.";
+        assert_eq!(told("video.lan:7070", None), Some((403, format!("{host} {advice}"))));
+        let origin = "The header origin says https://a.example, and where no tokens are configured only programs and pages of the \
+                      address itself are answered.";
+        assert_eq!(told("localhost:7070", Some("https://a.example")), Some((403, format!("{origin} {advice}"))));
+        assert_eq!(told("localhost:7070", None), None);
     }
 }
