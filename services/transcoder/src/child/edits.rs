@@ -20,8 +20,9 @@ use spool_proto::media::Container;
 
 use super::inspect::{Whole, unreadable};
 use super::mp4::{self, be32, be64, box_head, child, children};
+use super::patched::{self, Change};
+use super::regroup;
 use super::source::Ranges;
-use super::{patched, regroup};
 use crate::order::Failure;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.
@@ -140,7 +141,7 @@ fn index(source: &dyn mp4::Bytes) -> Result<Option<Index>, String> {
 
 /// What has to change so that a box behind the file's end is found: the last box has to say where it ends. None where that
 /// can't be said.
-fn end_said(source: &dyn mp4::Bytes) -> Result<Option<Vec<(u64, Vec<u8>)>>, String> {
+fn end_said(source: &dyn mp4::Bytes) -> Result<Option<Vec<Change<Vec<u8>>>>, String> {
     let (mut at, size) = (0_u64, source.size_bytes());
     for _ in 0..MOST_BOXES {
         if at == size {

@@ -16,7 +16,7 @@ use spool_proto::media::{Container, SourceFacts, Span};
 use super::edits::{self, Ends, Seen};
 use super::inspect::{Whole, unreadable};
 use super::mp4::Bytes;
-use super::patched;
+use super::patched::{Change, patched};
 use super::source::Ranges;
 use crate::order::Failure;
 
@@ -53,8 +53,8 @@ pub(super) fn passed_over(
         None if container == Container::MpegTs => return clock::steadied(ranges, damage).map_err(unreadable),
         None => return Ok(Arc::clone(ranges)),
     };
-    let changes: Vec<(u64, Vec<u8>)> = damage.iter().flat_map(|span| filler(*span)).collect();
-    Ok(patched::patched(ranges, changes))
+    let changes: Vec<Change<Vec<u8>>> = damage.iter().flat_map(|span| filler(*span)).collect();
+    Ok(patched(ranges, changes))
 }
 
 /// Where the chain of this container's links is broken.

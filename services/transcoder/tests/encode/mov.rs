@@ -99,7 +99,8 @@ fn raw_sound_above_65535_a_second_is_heard_to_its_end() {
 #[test]
 fn dnxhr_is_seen_as_dnxhd_is() {
     let dir = tempfile::tempdir().unwrap();
-    let picture = "-f lavfi -i testsrc2=size=960x540:rate=25:duration=2 -f lavfi -i anoisesrc=color=brown:seed=7:r=48000:d=2";
+    let picture =
+        "-f lavfi -i testsrc2=size=960x540:rate=25:duration=2 -f lavfi -i anoisesrc=color=brown:seed=7:r=48000:d=2";
     for (name, format, profile) in [("a.mov", "yuv422p", "dnxhr_sq"), ("b.mov", "yuv422p10le", "dnxhr_hqx")] {
         let coding = format!("-pix_fmt {format} -c:v dnxhd -profile:v {profile} -c:a pcm_s16le");
         let path = clip(dir.path(), name, &format!("{picture} {coding}"));
