@@ -1,9 +1,12 @@
 //! The parent of the media children: takes orders from the log, gives them to a child, stores what comes out, states it.
 //!
-//! Reading order: [`start`] (what an order asks for), `work` (one attempt), `receive` (objects as they come), [`after`]
+//! Reading order: [`start`] (what an order asks for), `work` (one attempt), `encode` (its chunks), `receive` (objects as they
+//! come), `note` (what it says meanwhile), [`after`]
 //! (what a failure leads to).
 
 pub mod after;
+mod encode;
+mod note;
 mod receive;
 mod source;
 pub mod start;

@@ -3,7 +3,6 @@
 //! It may run twice, late and after a crash at any line: the slots are asked before the work and decide after it, keys end
 //! in an attempt token, and a worker whose lease is not confirmed states nothing but results.
 
-use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,31 +12,26 @@ use spool_kit::source::SourceReader;
 use spool_nats::{Appended, Decision, Delivery, Incoming, Kv, Lease};
 use spool_proto::Code;
 use spool_proto::asset::Asset;
-use spool_proto::event::{
-    AudioStored, CheckFailed, Draft, Event, JobGivenUp, SourceAccepted, SourceRejected, StillStored, VideoStored,
-};
+use spool_proto::event::{CheckFailed, Draft, Event, JobGivenUp, SourceAccepted, SourceRejected};
 use spool_proto::job::{InspectOrder, Job, Order};
-use spool_proto::lease::{self, LeaseNote};
-use spool_proto::media::{NS_PER_S, Plan, Receipt, SourceRef, StillReceipt};
+use spool_proto::lease::LeaseNote;
+use spool_proto::media::SourceRef;
 use spool_proto::slot::{Item, Slot};
-use spool_proto::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::after::{After, Before, GivenUp, after};
-use super::receive::{Allowed, ReceiveError, Received, Receiver};
+use super::note::Notes;
 use super::start::{Encode, Start, start};
 use super::{Deps, source::PieceBytes};
 use crate::attempt::{self, AttemptError, Launcher};
 use crate::order::{self, Answer, Failure, FailureCode, InspectLimits};
 
 /// Deliveries of a child that may wait for the store.
-const DELIVERIES_OPEN: usize = 16;
+pub(super) const DELIVERIES_OPEN: usize = 16;
 /// Pause before an order is asked again whose facts are not there yet.
 const NOT_YET_RETRY: Duration = Duration::from_secs(2);
 /// Pause before an order is tried again after the log failed.
 const LOG_RETRY: Duration = Duration::from_secs(5);
-/// How often a note about a running attempt is written at most.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// What every attempt of this process shares.
 pub(super) struct Worker {
@@ -50,7 +44,7 @@ pub(super) struct Worker {
 
 /// Why an attempt did not come to its result.
 #[derive(Debug, thiserror::Error)]
-enum Broke {
+pub(super) enum Broke {
     /// The child answered, or was found to have, a failure.
     #[error("{0}")]
     Failed(Failure),
@@ -64,21 +58,17 @@ enum Broke {
     },
 }
 
-fn system(what: &'static str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Broke {
+pub(super) fn system(what: &'static str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Broke {
     move |source| Broke::System { what, source }
 }
 
 /// One attempt: an order and everything that is said about it.
-struct Attempt<'a> {
-    worker: &'a Worker,
-    order: &'a Order,
+pub(super) struct Attempt<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) order: &'a Order,
     lease: &'a Lease,
     cause: &'a str,
-    number: u64,
-    since: Timestamp,
-    noted: std::sync::Mutex<Option<Duration>>,
-    /// What ended the attempt before, so that a running one still shows it.
-    earlier: std::sync::OnceLock<String>,
+    notes: Notes<'a>,
 }
 
 impl Worker {
@@ -94,10 +84,7 @@ impl Worker {
             order,
             lease: &delivery.lease,
             cause: &delivery.id,
-            number: delivery.attempt,
-            since: self.deps.clock.now(),
-            noted: std::sync::Mutex::new(None),
-            earlier: std::sync::OnceLock::new(),
+            notes: Notes::of(&self, order, delivery.attempt),
         };
         let work = async {
             let mut before = Before { delivery: delivery.attempt, last: delivery.last_attempt, children: 0 };
@@ -118,7 +105,7 @@ impl Worker {
 
 impl Attempt<'_> {
     async fn work(&self) -> Result<Decision, Broke> {
-        self.recall().await;
+        self.notes.recall().await;
         let asset = self.read().await?;
         let begun = self.worker.deps.clock.monotonic();
         match start(asset.as_ref(), self.order) {
@@ -128,31 +115,11 @@ impl Attempt<'_> {
             }
             Start::NotYet(why) => return Ok(Decision::Retry { after: NOT_YET_RETRY, why: why.to_owned() }),
             Start::Inspect { source } => self.inspect(&source).await?,
-            Start::Video { encode, chunks } => {
-                let order = order::Order::Video {
-                    facts: encode.facts.clone(),
-                    plan: encode.plan.clone(),
-                    chunks: chunks.clone(),
-                    frame_hashes: false,
-                };
-                let names = || encode.plan.rungs.iter().map(|rung| (rung.id.clone(), rung.max_bps));
-                let allowed = allow(&encode.plan, chunks, names);
-                self.encode(&encode, order, allowed, None).await?;
-            }
-            Start::Audio { encode, from_chunk } => {
-                let order = order::Order::Audio { facts: encode.facts.clone(), plan: encode.plan.clone(), from_chunk };
-                let names = || encode.plan.audio.iter().map(|audio| (audio.id.clone(), audio.bps));
-                let allowed = allow(&encode.plan, from_chunk..=encode.plan.chunk_count().saturating_sub(1), names);
-                self.encode(&encode, order, allowed, None).await?;
-            }
-            Start::Still { encode, name } => {
-                let order =
-                    order::Order::Still { facts: encode.facts.clone(), plan: encode.plan.clone(), name: name.clone() };
-                let allowed = BTreeMap::from([((name.clone(), 0), Allowed { bytes: 0 })]);
-                self.encode(&encode, order, allowed, Some(name)).await?;
-            }
+            Start::Video { encode, chunks } => self.video(&encode, chunks).await?,
+            Start::Audio { encode, from_chunk } => self.sound(&encode, from_chunk).await?,
+            Start::Still { encode, name } => self.still(&encode, name).await?,
         }
-        self.forget_note().await;
+        self.notes.forget().await;
         let took = self.worker.deps.clock.monotonic().saturating_sub(begun);
         tracing::info!(took_ms = took.as_millis() as u64, "order done");
         Ok(Decision::Done)
@@ -187,123 +154,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Runs the child of an encode and states what it makes. `still` names the picture where that is what is made.
-    async fn encode(
-        &self,
-        encode: &Encode,
-        order: order::Order,
-        allowed: BTreeMap<(String, u32), Allowed>,
-        still: Option<String>,
-    ) -> Result<(), Broke> {
-        let deps = &self.worker.deps;
-        let (out, mut deliveries) = mpsc::channel(DELIVERIES_OPEN);
-        let run = self.worker.launcher.run(order, self.bytes_of(&encode.source), out);
-        tokio::pin!(run);
-        let mut receiver = Receiver {
-            store: &deps.store,
-            ids: &deps.ids,
-            tenant: &self.order.tenant,
-            asset: &self.order.asset,
-            generation: encode.generation,
-            allowed,
-            still: still.is_some(),
-            toolchain: self.worker.toolchain.clone(),
-            open: BTreeMap::new(),
-        };
-        let mut chunks = Chunks { made: BTreeMap::new(), since: deps.clock.monotonic() };
-        let mut finished = None;
-        loop {
-            let delivery = tokio::select! {
-                // Deliveries first, and after the end those that still wait: what was made counts.
-                biased;
-                delivery = deliveries.recv() => match delivery {
-                    Some(delivery) => delivery,
-                    None => break,
-                },
-                ended = &mut run, if finished.is_none() => {
-                    finished = Some(ended);
-                    deliveries.close();
-                    continue;
-                }
-            };
-            let at_ns = match &delivery {
-                attempt::Delivery::Progress { at_ns } => Some(*at_ns),
-                attempt::Delivery::Bytes { .. }
-                | attempt::Delivery::ObjectDone { .. }
-                | attempt::Delivery::FrameHash { .. } => None,
-            };
-            self.moved(at_ns.map(|at| percent(&encode.plan, at))).await;
-            if let Received::Object { rendition, chunk, receipt, missing_ms } =
-                receiver.take(delivery).await.map_err(receive_broke)?
-            {
-                tracing::trace!(rendition, chunk, bytes = receipt.length, "stored a chunk of a rendition");
-                if !self.object(encode, &mut chunks, chunk, (receipt, missing_ms)).await? {
-                    // Nobody wants the rest: the child ends with the future that runs it.
-                    return Ok(());
-                }
-            }
-        }
-        let finished = match finished {
-            Some(finished) => finished,
-            None => run.await,
-        };
-        match (answer(finished)?, still) {
-            (Answer::Encoded, None) if receiver.allowed.is_empty() => Ok(()),
-            (Answer::Encoded, None) => {
-                let missing: Vec<_> = receiver.allowed.keys().collect();
-                Err(Broke::Failed(Failure::own(format!("the child ended without {missing:?}"))))
-            }
-            (Answer::Still(made), Some(name)) => {
-                let (key, stored) = receiver.still(&name).await.map_err(receive_broke)?;
-                let receipt = StillReceipt {
-                    name: name.clone(),
-                    key: key.to_string(),
-                    length: stored.size_bytes,
-                    sha256: stored.sha256,
-                    width: made.width,
-                    height: made.height,
-                    content_type: "image/jpeg".to_owned(),
-                };
-                let slot = Slot::EncodeStill { generation: encode.generation, name };
-                self.state(encode, slot, StillStored { receipt }.into()).await.map(drop)
-            }
-            (other, _) => Err(Broke::Failed(unexpected(&other))),
-        }
-    }
-
-    /// An object is stored: states its chunk when it was the last one missing. Does what comes still count?
-    async fn object(
-        &self,
-        encode: &Encode,
-        chunks: &mut Chunks,
-        chunk: u32,
-        (receipt, missing_ms): (Receipt, u64),
-    ) -> Result<bool, Broke> {
-        let now = self.worker.deps.clock.monotonic();
-        match &self.order.job {
-            Job::Audio(audio) => {
-                let encode_ms = chunks.lap(now);
-                let slot = Slot::EncodeAudio { generation: encode.generation, track: audio.track, chunk };
-                self.state(encode, slot, AudioStored { receipt, encode_ms, missing_ms }.into()).await
-            }
-            Job::Video(_) | Job::Pass(_) => {
-                let made = chunks.made.entry(chunk).or_default();
-                made.push(receipt);
-                if made.len() < encode.plan.rungs.len() {
-                    return Ok(true);
-                }
-                let made = chunks.made.remove(&chunk).unwrap_or_default();
-                let encode_ms = chunks.lap(now);
-                let receipts = in_ladder_order(&encode.plan, made);
-                let slot = Slot::EncodeVideo { generation: encode.generation, chunk };
-                self.state(encode, slot, VideoStored { receipts, encode_ms, missing_ms }.into()).await
-            }
-            Job::Inspect(_) | Job::Still(_) => Ok(true),
-        }
-    }
-
     /// Appends a result, unless the asset is gone or its generation over by now. Does it still count?
-    async fn state(&self, encode: &Encode, slot: Slot, event: Event) -> Result<bool, Broke> {
+    pub(super) async fn state(&self, encode: &Encode, slot: Slot, event: Event) -> Result<bool, Broke> {
         for over in [Slot::LifeDeleted, Slot::EncodeOutcome { generation: encode.generation }] {
             let Order { tenant, asset, .. } = self.order;
             let stands = self.worker.deps.log.read_slot(tenant, asset, &over).await;
@@ -358,13 +210,11 @@ impl Attempt<'_> {
         ControlFlow::Break(match after(&failure, *before, &trace) {
             After::Again { after } => {
                 before.children += 1;
-                self.note(None, Some(failure.to_string()), Some(after)).await;
-                // The first one to say so stays.
-                let _ = self.earlier.set(failure.to_string());
+                self.notes.failed(failure.to_string(), after).await;
                 return ControlFlow::Continue(after);
             }
             After::Retry { after } => {
-                self.note(None, Some(failure.to_string()), Some(after)).await;
+                self.notes.failed(failure.to_string(), after).await;
                 Decision::Retry { after, why: failure.to_string() }
             }
             After::Source(end) => self.give_up(end, true).await,
@@ -388,71 +238,22 @@ impl Attempt<'_> {
             tracing::warn!(error = &err as &dyn std::error::Error, cause = ?err.source(), "could not state that the order is given up");
             return Decision::Retry { after: LOG_RETRY, why: err.to_string() };
         }
-        self.forget_note().await;
+        self.notes.forget().await;
         if source_at_fault {
             return Decision::Done;
         }
         Decision::Park { code, why: format!("given up after {attempts} attempts") }
     }
 
-    fn bytes_of(&self, source: &SourceRef) -> Arc<PieceBytes> {
+    pub(super) fn bytes_of(&self, source: &SourceRef) -> Arc<PieceBytes> {
         let Order { tenant, asset, .. } = self.order;
         Arc::new(PieceBytes::new(SourceReader::new(self.worker.deps.store.clone(), tenant, asset, source)))
     }
 
-    /// Work moved: the lease may be extended, and now and then the note says how far it is.
-    async fn moved(&self, percent: Option<u32>) {
+    /// Work moved: the lease may be extended, and the note says how far it is.
+    pub(super) async fn moved(&self, percent: Option<u32>) {
         self.lease.moved();
-        let now = self.worker.deps.clock.monotonic();
-        let due = {
-            let Ok(mut noted) = self.noted.lock() else { return };
-            let due = noted.is_none_or(|last| now.saturating_sub(last) >= NOTE_EVERY);
-            if due {
-                *noted = Some(now);
-            }
-            due
-        };
-        if due {
-            self.note(percent, None, None).await;
-        }
-    }
-
-    async fn note(&self, percent: Option<u32>, last_error: Option<String>, retry_after: Option<Duration>) {
-        let now = self.worker.deps.clock.now();
-        let note = LeaseNote {
-            holder: self.worker.deps.holder.clone(),
-            attempt: self.number,
-            since: self.since,
-            updated_at: now,
-            progress_percent: percent,
-            last_error: last_error.or_else(|| self.earlier.get().cloned()),
-            next_try: retry_after.map(|after| now.plus(after)),
-        };
-        // A note is for `explain` alone; work goes on without it.
-        if let Err(err) = self.worker.leases.put(&self.note_key(), &note).await {
-            tracing::debug!(error = &err as &dyn std::error::Error, "could not note the lease");
-        }
-    }
-
-    /// Reads what the attempt before left. Only for `explain`: work goes on without it.
-    async fn recall(&self) {
-        if self.number > 1
-            && let Ok(Some(note)) = self.worker.leases.get(&self.note_key()).await
-            && let Some(error) = note.value.last_error
-        {
-            // The first one to say so: an attempt recalls once.
-            let _ = self.earlier.set(error);
-        }
-    }
-
-    async fn forget_note(&self) {
-        if let Err(err) = self.worker.leases.delete(&self.note_key(), None).await {
-            tracing::debug!(error = &err as &dyn std::error::Error, "could not remove the note of the lease");
-        }
-    }
-
-    fn note_key(&self) -> String {
-        lease::key(&self.order.tenant, &self.order.asset, &self.order.job.item())
+        self.notes.moved(percent).await;
     }
 }
 
@@ -467,50 +268,7 @@ fn chain(err: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Renditions of chunks that are not complete yet.
-struct Chunks {
-    made: BTreeMap<u32, Vec<Receipt>>,
-    since: Duration,
-}
-
-impl Chunks {
-    /// Milliseconds since the last chunk.
-    fn lap(&mut self, now: Duration) -> u64 {
-        let took = now.saturating_sub(self.since);
-        self.since = now;
-        u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// The objects that an order may make, with their sizes by the plan's rates.
-fn allow<I: Iterator<Item = (String, u64)>>(
-    plan: &Plan,
-    chunks: std::ops::RangeInclusive<u32>,
-    renditions: impl Fn() -> I,
-) -> BTreeMap<(String, u32), Allowed> {
-    let mut allowed = BTreeMap::new();
-    for chunk in chunks {
-        let (start, end) = plan.chunk_span_ns(chunk);
-        let seconds = end.saturating_sub(start).div_ceil(NS_PER_S);
-        for (name, bps) in renditions() {
-            // Twice the rate: a rate buffer may empty, and short chunks start full.
-            allowed.insert((name, chunk), Allowed { bytes: seconds.saturating_mul(bps) / 8 * 2 });
-        }
-    }
-    allowed
-}
-
-fn in_ladder_order(plan: &Plan, mut made: Vec<Receipt>) -> Vec<Receipt> {
-    let place = |receipt: &Receipt| plan.rungs.iter().position(|rung| rung.id == receipt.rendition);
-    made.sort_by_key(place);
-    made
-}
-
-fn percent(plan: &Plan, at_ns: u64) -> u32 {
-    (at_ns.saturating_mul(100) / plan.duration_ns().max(1)).min(100) as u32
-}
-
-fn answer(finished: Result<attempt::Finished, AttemptError>) -> Result<Answer, Broke> {
+pub(super) fn answer(finished: Result<attempt::Finished, AttemptError>) -> Result<Answer, Broke> {
     let finished = finished.map_err(|err| match err {
         AttemptError::CageRefused(why) => {
             Broke::Failed(Failure::new(FailureCode::CageUnavailable, why.clone()).with("detail", why))
@@ -527,13 +285,6 @@ fn answer(finished: Result<attempt::Finished, AttemptError>) -> Result<Answer, B
     }
 }
 
-fn unexpected(answer: &Answer) -> Failure {
+pub(super) fn unexpected(answer: &Answer) -> Failure {
     Failure::own(format!("the child gave an answer to another order: {answer:?}"))
-}
-
-fn receive_broke(err: ReceiveError) -> Broke {
-    match err {
-        ReceiveError::Child(failure) => Broke::Failed(failure),
-        ReceiveError::Store(source) => system("store an object")(source.into()),
-    }
 }
