@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use crate::disk::{self, Disk};
 use crate::server::ServerError;
 
 /// How long a start may take before it counts as failed; a large store takes seconds to read.
@@ -29,19 +30,10 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
 const RESTARTS_IN_A_ROW: u32 = 10;
 /// A child that lived this long ends a row of restarts.
 const LIVED: Duration = Duration::from_secs(60);
-/// How often its log and its disk are looked at.
-const LOOK_AT_DISK: Duration = Duration::from_secs(1);
-/// What it writes to its log when its disk is full. From then on its stream takes no write, also when there is room again,
-/// until it is started anew (seen with 2.15.1).
-const FULL: &[u8] = b"no space left on device";
-/// With fewer free bytes it counts as full without a word: its log lies on the same disk.
-const FULL_BYTES: u64 = 1 << 20;
-/// Free bytes with which starting it anew is worth it.
-const ROOM_BYTES: u64 = 32 << 20;
 /// How much of the log an error quotes.
 const LOG_END: usize = 2000;
 /// The log file is begun anew at this size.
-const LOG_MAX_BYTES: u64 = 16 << 20;
+pub(crate) const LOG_MAX_BYTES: u64 = 16 << 20;
 
 const ROLES_CONF: &str = include_str!("../server/roles.conf");
 
@@ -77,7 +69,7 @@ impl Launch {
         self.dir.join("run")
     }
 
-    fn log_file(&self) -> PathBuf {
+    pub(crate) fn log_file(&self) -> PathBuf {
         self.dir.join("nats-server.log")
     }
 
@@ -97,6 +89,7 @@ impl Launch {
 
     /// Starts it and waits until it says on which port it is ready. Blocks.
     pub(crate) fn start(&self) -> Result<(Child, u16), ServerError> {
+        disk::wait_for_room(&self.dir, READY, || disk::free_bytes(&self.dir))?;
         let run = self.run_dir();
         self.forget_ports();
         let log = self.open_log().map_err(|source| ServerError::Directory { path: self.log_file(), source })?;
@@ -273,52 +266,6 @@ pub(crate) fn keep(
         state.full.store(false, Ordering::Relaxed);
         state.pid.store(child.id(), Ordering::Relaxed);
         state.restarts.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What is known of the disk under a running child.
-struct Disk {
-    /// How far its log was read.
-    read: u64,
-    looked: Instant,
-}
-
-impl Disk {
-    /// Of a child that was just started: what its log says so far is about the ones before it.
-    fn of(launch: &Launch) -> Self {
-        Self { read: launch.log_from.load(Ordering::Relaxed), looked: Instant::now() }
-    }
-
-    /// Was it full since the child was started, and has it room again?
-    fn is_freed(&mut self, launch: &Launch, state: &State) -> bool {
-        if self.looked.elapsed() < LOOK_AT_DISK {
-            return false;
-        }
-        self.looked = Instant::now();
-        // Where the system does not say, only the server's own words count.
-        let disk = rustix::fs::statvfs(&launch.dir);
-        let free = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let complains = self.complains(launch).unwrap_or(false);
-        if !state.full.load(Ordering::Relaxed) && (complains || free < FULL_BYTES) {
-            state.full.store(true, Ordering::Relaxed);
-            tracing::error!(
-                "the disk of the log, at {}, is full: nothing new is taken until there are {} MiB of room",
-                launch.dir.display(),
-                ROOM_BYTES >> 20
-            );
-        }
-        state.full.load(Ordering::Relaxed) && free >= ROOM_BYTES
-    }
-
-    /// Does what came to its log since the last look say so?
-    fn complains(&mut self, launch: &Launch) -> io::Result<bool> {
-        let mut log = fs::File::open(launch.log_file())?;
-        // Back by the length of the words, in case they came in two parts.
-        log.seek(io::SeekFrom::Start(self.read.saturating_sub(FULL.len() as u64)))?;
-        let mut new = Vec::new();
-        log.take(LOG_MAX_BYTES).read_to_end(&mut new)?;
-        self.read = self.read.saturating_sub(FULL.len() as u64) + new.len() as u64;
-        Ok(new.windows(FULL.len()).any(|words| words == FULL))
     }
 }
 

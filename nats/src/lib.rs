@@ -15,6 +15,7 @@ mod child;
 mod connect;
 mod consumer;
 mod delivery;
+mod disk;
 mod find;
 mod kv;
 mod lease;

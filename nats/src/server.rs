@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use crate::access::{ADMIN, INGEST_USER};
 use crate::child::{Launch, State, Word, keep};
+pub use crate::disk::is_full;
 pub use crate::find::{MissingServer, find_server};
 use crate::{Target, access};
 
@@ -69,6 +70,19 @@ pub enum ServerError {
     NotReady {
         /// The end of its log.
         log: String,
+    },
+    /// Its disk was full, and nobody made room.
+    #[error(
+        "the disk of {} is full ({free_bytes} bytes are free): make {} MiB of room and start again",
+        .dir.display(), .needed_bytes >> 20
+    )]
+    DiskFull {
+        /// Its directory.
+        dir: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What it takes.
+        needed_bytes: u64,
     },
     /// There is no randomness for its passwords.
     #[error("make passwords for nats-server")]

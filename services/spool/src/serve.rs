@@ -125,7 +125,7 @@ async fn run_roles(
         lock.note(address);
     }
     let stop = Stop::new();
-    let door = Arc::new(Door::new(Ids::random()));
+    let door = Arc::new(Door::new(Ids::random(), embedded.as_ref().map(|embedded| embedded.directory.clone())));
     let front = tokio::spawn(door::serve(listener, Arc::clone(&door), config.http.clone(), stop.clone()));
     tracing::info!(%address, roles = ?roles.iter().map(|r| r.name()).collect::<Vec<_>>(), pid = std::process::id(), "starting");
 

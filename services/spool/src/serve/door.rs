@@ -4,6 +4,7 @@
 //! the process starts. Connections end in two stages like everything: after the answer under way, or at once.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -36,11 +37,18 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(ids: Ids) -> Self {
-        let not_yet = || async {
-            web::Refusal::from(Problem::new(Code::Unavailable).with("what", "This process, which is starting,"))
+    /// `server` is where the nats-server lives that the process starts, if it starts one.
+    pub(super) fn new(ids: Ids, server: Option<PathBuf>) -> Self {
+        let waits = move || match server.as_deref().is_some_and(spool_nats::server::is_full) {
+            true => "This process, which is starting and waits for room on its full disk,",
+            false => "This process, which is starting,",
         };
-        let starting = Router::new().route("/livez", get(alive)).route("/{*any}", get(not_yet).fallback(not_yet));
+        let not_yet = move || {
+            let what = waits();
+            async move { web::Refusal::from(Problem::new(Code::Unavailable).with("what", what)) }
+        };
+        let starting =
+            Router::new().route("/livez", get(alive)).route("/{*any}", get(not_yet.clone()).fallback(not_yet));
         Self { starting: web::shell(starting, ids.clone()), open: OnceLock::new(), ids }
     }
 
