@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use spool_proto::media::Container;
 
-use super::inspect::{Whole, unreadable};
 use super::mp4::{self, be32, be64, box_head, child, children};
 use super::patched::{self, Change};
 use super::regroup;
 use super::source::Ranges;
+use super::whole::{Whole, unreadable};
 use crate::order::Failure;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.

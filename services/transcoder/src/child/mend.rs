@@ -14,10 +14,10 @@ use std::sync::Arc;
 use spool_proto::media::{Container, SourceFacts, Span};
 
 use super::edits::{self, Ends, Seen};
-use super::inspect::{Whole, unreadable};
 use super::mp4::Bytes;
 use super::patched::{Change, patched};
 use super::source::Ranges;
+use super::whole::{Whole, unreadable};
 use crate::order::Failure;
 
 pub(super) mod clock;

@@ -43,6 +43,7 @@ pub mod times;
 pub mod tone;
 pub mod trial;
 pub mod video;
+mod whole;
 mod wiring;
 
 pub use run::main;

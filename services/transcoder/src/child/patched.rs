@@ -74,8 +74,8 @@ fn changed<B: AsRef<[u8]>>(data: Bytes, offset: u64, changes: &[Change<B>]) -> B
 
 #[cfg(test)]
 mod tests {
-    use super::super::inspect::Whole;
     use super::super::mp4;
+    use super::super::whole::Whole;
     use super::*;
 
     #[test]

@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use spool_proto::media::Span;
 
-use super::super::inspect::Whole;
 use super::super::mp4::Bytes as _;
 use super::super::patched::patched;
 use super::super::source::{RangeDone, Ranges};
+use super::super::whole::Whole;
 use super::MOST_SPANS;
 
 mod packets;
