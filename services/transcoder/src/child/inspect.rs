@@ -71,8 +71,10 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     };
     let mut demuxed = demux::read(&read, until, limits.max_samples, output)?;
     let container = container_of(&demuxed, sniff(&head))?;
+    let mut lost = !damage.is_empty();
     if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
         damage = watched.leaps().map_err(unreadable)?;
+        lost = watched.lost();
         if !damage.is_empty() {
             ranges = mend::passed_over(&ranges, container, &damage)?;
             demuxed = demux::read(&ranges, until, limits.max_samples, output)?;
@@ -89,7 +91,8 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
     let bare = bare.flatten();
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
-    let facts = Facts { ranges, limits, output, container, demuxed: &demuxed, damage, promised_ms, bare }.state()?;
+    let facts =
+        Facts { ranges, limits, output, container, demuxed: &demuxed, damage, lost, promised_ms, bare }.state()?;
     limits::length_fits(limits, &facts)?;
     Ok(facts)
 }

@@ -71,9 +71,9 @@ pub(super) fn damage(ranges: &Arc<dyn Ranges>, container: Container) -> Result<V
     found.map_err(unreadable)
 }
 
-/// Is a container walked link by link, so that bytes that are lost inside are found?
+/// Is a container followed link by link, or packet by packet, so that bytes that are lost inside are found?
 pub(super) fn is_walked(container: Container) -> bool {
-    kind(container).is_some()
+    kind(container).is_some() || container == Container::MpegTs
 }
 
 enum Kind {

@@ -26,6 +26,8 @@ pub(super) struct Facts<'a> {
     pub(super) container: Container,
     pub(super) demuxed: &'a Demuxed,
     pub(super) damage: Vec<Span>,
+    /// Were bytes found missing or broken, where they are looked for?
+    pub(super) lost: bool,
     /// Length that a header states.
     pub(super) promised_ms: Option<u64>,
     /// Where bare sound begins and ends by its own word.
@@ -167,10 +169,11 @@ impl Facts<'_> {
         })
     }
 
-    /// For how long nothing comes in a stream on purpose. A container whose chain of links is walked and whole lost nothing,
-    /// so there every pause is meant, however steadily frames come otherwise: so a screen is recorded that seldom changes.
+    /// For how long nothing comes in a stream on purpose. A container whose chain of links, or whose packets' numbers, were
+    /// followed and are whole lost nothing, so there every pause is meant, however steadily frames come otherwise: so a
+    /// screen is recorded that seldom changes.
     fn on_purpose_ns(&self, summary: &Summary) -> u64 {
-        let whole = mend::is_walked(self.container) && self.damage.is_empty();
+        let whole = mend::is_walked(self.container) && !self.lost;
         if whole { summary.longest_pause_ns } else { summary.longest_gap_ns }
     }
 

@@ -6,6 +6,8 @@
 //! are noted; every worker is then shown such a span with the same clock at steps that a demuxer takes. Times of pictures
 //! and sound are not touched, and since they count from the clock's start, all of them come out as they are stated.
 //!
+//! Which of the two it is tell the packets' numbers ([`Watched::lost`]).
+//!
 //! What is not done: a clock that goes back, that says itself that it was set anew, or that leaps further than anything
 //! in the stream leads is left to the demuxer.
 
@@ -23,7 +25,7 @@ use super::MOST_SPANS;
 
 mod packets;
 
-use packets::{Clock, PACKET, Packet, Packets, packet_bytes};
+use packets::{Clock, FILLING, NUMBERS, PACKET, Packet, Packets, packet_bytes};
 
 /// Ticks of a clock in a second.
 const TICKS_PER_S: u64 = 27_000_000;
@@ -126,10 +128,26 @@ impl Clocks {
     }
 }
 
+/// The numbers of packets, each following the one before it in its stream (2.4.3.3); one may come twice.
+#[derive(Debug, Default)]
+struct Numbers {
+    last: BTreeMap<u16, u8>,
+    lost: bool,
+}
+
+impl Numbers {
+    fn takes(&mut self, packet: Packet) {
+        let Some(number) = packet.number.filter(|_| packet.pid != FILLING) else { return };
+        let before = self.last.insert(packet.pid, number);
+        self.lost |= !packet.fresh && before.is_some_and(|before| number != before && number != (before + 1) % NUMBERS);
+    }
+}
+
 /// What is known of a stream that is being read.
 struct Reading {
     packets: Packets,
     clocks: Clocks,
+    numbers: Numbers,
     /// Up to where it was read.
     next: u64,
     early: BTreeMap<u64, Bytes>,
@@ -153,8 +171,9 @@ impl Reading {
     fn follows(&mut self, offset: u64, data: &[u8]) {
         let Some(new) = data.get((self.next - offset) as usize..).filter(|new| !new.is_empty()) else { return };
         self.next += new.len() as u64;
-        let clocks = &mut self.clocks;
+        let (clocks, numbers) = (&mut self.clocks, &mut self.numbers);
         self.packets.takes(new, |at, packet| {
+            numbers.takes(packet);
             clocks.takes(at, packet);
         });
     }
@@ -174,7 +193,13 @@ impl Watched {
     /// Over a source that begins with `head`; none if that is no transport stream.
     pub(crate) fn new(inner: &Arc<dyn Ranges>, head: &[u8]) -> Option<Arc<Self>> {
         let packets = Packets::new(packet_bytes(head)?, 0, false);
-        let reading = Reading { packets, clocks: Clocks::default(), next: 0, early: BTreeMap::new() };
+        let reading = Reading {
+            packets,
+            clocks: Clocks::default(),
+            numbers: Numbers::default(),
+            next: 0,
+            early: BTreeMap::new(),
+        };
         Some(Arc::new(Self { inner: Arc::clone(inner), reading: Arc::new(Mutex::new(reading)) }))
     }
 
@@ -190,6 +215,14 @@ impl Watched {
             lock(&self.reading).takes(at, data.into());
         }
         Ok(std::mem::take(&mut lock(&self.reading).clocks).spans(size))
+    }
+}
+
+impl Watched {
+    /// Is a packet missing or broken, in what was read?
+    pub(crate) fn lost(&self) -> bool {
+        let reading = lock(&self.reading);
+        reading.numbers.lost || reading.packets.broken()
     }
 }
 

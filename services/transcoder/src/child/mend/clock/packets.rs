@@ -15,6 +15,10 @@ pub(super) const HEAD_BYTES: u64 = 4096;
 /// Where in a packet its clock lies, and its bytes.
 pub(super) const CLOCK_AT: u64 = 6;
 pub(super) const CLOCK_BYTES: usize = 6;
+/// How far packets are numbered before they begin again.
+pub(super) const NUMBERS: u8 = 16;
+/// Packets that only fill.
+pub(super) const FILLING: u16 = 0x1fff;
 /// Ticks of a clock in one of a time.
 const CLOCK_PER_TIME: u64 = 300;
 
@@ -31,6 +35,10 @@ pub(super) struct Packet {
     pub(super) clock: Option<Clock>,
     /// When what begins in it is shown or heard, in ticks of a clock.
     pub(super) time: Option<u64>,
+    /// Its number among those of its stream that carry anything, modulo [`NUMBERS`].
+    pub(super) number: Option<u8>,
+    /// It says of itself that its number follows from nothing.
+    pub(super) fresh: bool,
 }
 
 /// A reading of a clock.
@@ -54,7 +62,9 @@ fn packet(bytes: &[u8]) -> Option<Packet> {
     let body = 4 + extra.map_or(0, |length| length + 1);
     let begins = high & 0x40 != 0 && flags & 0x10 != 0;
     let time = if begins { bytes.get(body..).and_then(time) } else { None };
-    Some(Packet { pid, clock, time })
+    let number = (flags & 0x10 != 0).then_some(flags & 0x0f);
+    let fresh = extra.is_some_and(|length| length > 0) && bytes.get(5).is_some_and(|flags| flags & 0x80 != 0);
+    Some(Packet { pid, clock, time, number, fresh })
 }
 
 fn clock(bytes: &[u8]) -> Option<Clock> {
@@ -94,12 +104,19 @@ pub(super) struct Packets {
     in_step: bool,
     /// Bytes between two packets that are still to come.
     leave_out: usize,
+    /// Some packets could not be read, or bytes were passed that are none.
+    broken: bool,
 }
 
 impl Packets {
     /// From `at` on, where a packet begins if `in_step`.
     pub(super) fn new(distance: usize, at: u64, in_step: bool) -> Self {
-        Self { distance, at, held: Vec::new(), in_step, leave_out: 0 }
+        Self { distance, at, held: Vec::new(), in_step, leave_out: 0, broken: false }
+    }
+
+    /// Was anything met that is no packet, or a broken one?
+    pub(super) fn broken(&self) -> bool {
+        self.broken
     }
 
     /// Takes the bytes that come next.
@@ -108,8 +125,9 @@ impl Packets {
         let mut from = self.leave_out;
         while let Some(bytes) = self.held.get(from..from + PACKET as usize) {
             if bytes.first() == Some(&SYNC) && (self.in_step || self.held.get(from + self.distance) == Some(&SYNC)) {
-                if let Some(packet) = packet(bytes) {
-                    each(self.at + from as u64, packet);
+                match packet(bytes) {
+                    Some(packet) => each(self.at + from as u64, packet),
+                    None => self.broken = true,
                 }
                 (from, self.in_step) = (from + self.distance, true);
                 continue;
@@ -117,6 +135,8 @@ impl Packets {
             if !self.in_step && from + self.distance >= self.held.len() {
                 break;
             }
+            // What lies before the first packet is no loss.
+            self.broken |= self.in_step;
             (from, self.in_step) = (from + 1, false);
         }
         let done = from.min(self.held.len());

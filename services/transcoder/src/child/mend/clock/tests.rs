@@ -172,3 +172,32 @@ fn streams_are_known_by_the_distance_of_their_packets() {
     assert_eq!(packet_bytes(&[0x46; 4096]), None);
     assert_eq!(packet_bytes(b"\0\0\0\x18ftypmp42"), None);
 }
+
+#[test]
+fn packets_that_are_missing_or_broken_are_noticed_and_pauses_are_not() {
+    let numbered = |pid: u16, n: u8, clock_ms: u64, fresh: bool| {
+        let mut bytes = packet(pid, Some(clock_ms), None, fresh);
+        bytes[3] |= n % 16;
+        bytes
+    };
+    let lost = |bytes: Vec<u8>| {
+        let source: Arc<dyn Ranges> = Arc::new(Memory(bytes.clone()));
+        let watched = Watched::new(&source, &bytes).unwrap();
+        watched.leaps().unwrap();
+        watched.lost()
+    };
+    let run =
+        |from: u8, to: u8| (from..to).flat_map(|n| numbered(PID, n, u64::from(n) * 100, false)).collect::<Vec<_>>();
+    let joined = |parts: &[Vec<u8>]| lost(parts.concat());
+    assert!(!joined(&[run(0, 40)]));
+    assert!(!joined(&[run(0, 20), numbered(PID, 20, 9_000, false), run(21, 40)]), "a pause");
+    assert!(!joined(&[run(0, 20), run(19, 40)]), "one comes twice");
+    assert!(!joined(&[run(0, 20), numbered(PID, 7, 2_000, true), run(8, 40)]), "numbers begin anew");
+    assert!(!joined(&[run(0, 20), numbered(packets::FILLING, 9, 0, false), run(20, 40)]), "filling");
+    assert!(!joined(&[vec![0x11; 77], run(0, 40)]), "recorded from the middle of a packet on");
+    assert!(joined(&[run(0, 20), run(25, 40)]), "missing");
+    assert!(joined(&[run(0, 20), vec![0x11; 77], run(20, 40)]), "noise");
+    let mut said = run(0, 40);
+    said[20 * PACKET as usize + 1] |= 0x80;
+    assert!(lost(said), "a radio that says so");
+}
