@@ -12,6 +12,7 @@ use spool_proto::subject;
 use tokio::task::JoinHandle;
 
 use crate::api;
+use crate::kv::Bucket;
 use crate::request::{Failure, Stood};
 use crate::streams::ConsumerName;
 use crate::{Log, provision};
@@ -72,6 +73,9 @@ impl Ears {
             }));
         }
         log.client().flush().await.expect("flush");
+        for bucket in Bucket::ALL {
+            tasks.push(hear_bucket(log, bucket, Arc::clone(&heard)).await);
+        }
         Ears { heard, tasks }
     }
 
@@ -79,6 +83,25 @@ impl Ears {
     pub fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Values of a bucket are no business of admin's and not heard; the server hands them out as they are stored.
+async fn hear_bucket(log: &Log, bucket: Bucket, heard: Arc<Mutex<Vec<Heard>>>) -> JoinHandle<()> {
+    let inbox = log.client().new_inbox();
+    let mut messages = log.client().subscribe(inbox.clone()).await.expect("subscribe");
+    let (stream, name) = (bucket.stream(), "ears");
+    let config = serde_json::json!({
+        "name": name, "deliver_subject": inbox, "deliver_policy": "all", "ack_policy": "none", "mem_storage": true,
+    });
+    let body = serde_json::json!({ "stream_name": stream, "config": config, "action": "create" });
+    let made: Result<Value, Failure> =
+        log.ask_again(&api::consumer_create(stream, name), body.to_string().into()).await;
+    made.unwrap_or_else(|error| panic!("hear {}: {error:?}", bucket.name()));
+    tokio::spawn(async move {
+        while let Some(message) = messages.next().await {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(Heard(message));
+        }
+    })
 }
 
 impl Drop for Ears {
@@ -97,6 +120,16 @@ pub async fn send_again(log: &Log, heard: &Heard) -> Sent {
         Err(Failure::Refused { code, .. }) => Sent::Refused(code),
         Err(failure) => panic!("send {} again: {failure:?}", message.subject),
     }
+}
+
+/// Sends it as [`send_again`], to a server that has forgotten its dedup id.
+pub async fn send_late(log: &Log, heard: &Heard) -> Sent {
+    let Heard(mut message) = heard.clone();
+    let kept = message.headers.iter().flat_map(|headers| headers.iter());
+    let kept = kept.filter(|(name, _)| AsRef::<str>::as_ref(name) != spool_proto::envelope::MSG_ID);
+    let kept = kept.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())));
+    message.headers = Some(kept.collect());
+    send_again(log, &Heard(message)).await
 }
 
 /// The server's counts of a consumer.

@@ -1,14 +1,14 @@
 //! Everything twice: after a whole walk every message is sent and delivered again, to the processes that run and, when the
 //! server has forgotten every id, to fresh ones with empty directories. Nothing that counts may change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use spool_nats::ConsumerName;
 use spool_nats::streams::{JOBS, PARKED, Shape, TEXTS};
-use spool_nats::testing::again::{Ears, Heard, Sent, counts, send_again, size};
+use spool_nats::testing::again::{Ears, Heard, Sent, counts, send_again, send_late, size};
 use spool_proto::event::Fact;
 use spool_proto::id::{Sha256, TenantId};
 use spool_proto::{AssetId, Role, Timestamp};
@@ -126,18 +126,40 @@ fn check_heard(heard: &[Heard]) {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     heard.iter().for_each(|heard| *kinds.entry(kind(heard)).or_default() += 1);
     let names: Vec<_> = kinds.keys().copied().collect();
-    let all = ["$JS.EVENT", "spool.evt", "spool.ingest", "spool.job", "spool.parked", "spool.timer", "spool.txt"];
+    let all = [
+        "$JS.EVENT",
+        "$KV.SPOOL_LEASES",
+        "$KV.SPOOL_UPLOADS",
+        "spool.evt",
+        "spool.ingest",
+        "spool.job",
+        "spool.parked",
+        "spool.timer",
+        "spool.txt",
+    ];
     assert_eq!(names, all, "{kinds:?}");
 }
 
 /// Sends every message again, and ticks for now; what became of the orders, by subject.
 async fn say_it_all_again<'a>(stage: &Stage, heard: &'a [Heard], assets: &[AssetId]) -> Vec<(&'a str, Sent)> {
     let admin = stage.server.admin().await;
-    let mut orders = Vec::new();
+    let (mut orders, mut notes) = (Vec::new(), BTreeSet::new());
     for message in heard {
         match kind(message) {
             // The server's own word, which nobody else may speak; it is delivered again from its stream.
             "$JS.EVENT" => {}
+            // Values wake nobody, but are read: an upload as it stood in the middle, a note about work that is done. Sent
+            // without their ids, since these streams have the usual window. One note about each item will do.
+            "$KV.SPOOL_LEASES" => {
+                if notes.insert(message.subject()) {
+                    send_late(&admin, message).await;
+                }
+            }
+            "$KV.SPOOL_UPLOADS" => {
+                let sent = send_late(&admin, message).await;
+                let is_upload = message.subject().starts_with("$KV.SPOOL_UPLOADS.upl_");
+                assert!(!is_upload || sent != Sent::Stored, "an upload went back: {}", message.subject());
+            }
             "spool.job" => orders.push((message.subject(), send_again(&admin, message).await)),
             "spool.evt" | "spool.parked" => {
                 assert_ne!(send_again(&admin, message).await, Sent::Stored, "{}", message.subject());
