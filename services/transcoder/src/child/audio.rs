@@ -11,18 +11,20 @@ use spool_proto::media::{AudioFacts, AudioPlan, Plan, SourceFacts};
 
 use super::codecs;
 use super::decode::{Decode, Pulled, Wanted, chain, make};
-use super::encoder::{Coded, Encoder, codec_data, payload};
+use super::encoder::Encoder;
 use super::head::caps_filter;
 use super::missing::{Counted, LEAST_HOLE_NS, Missing};
-use super::object::Object;
 use super::source::Ranges;
 use super::streams::Kind;
 use super::video::{SHORT_TOLERANCE_NS, damaged};
-use crate::cmaf::{Codec, Sample, Track};
 use crate::order::{Failure, FailureCode, Output};
 
-/// Samples of one AAC frame, and what the encoder puts before the first one.
-const FRAME: u64 = 1024;
+mod layout;
+mod writer;
+
+use layout::{Layout, Placed, Retimer};
+use writer::Writer;
+
 /// Timestamps that are off by less than this from a continuous sound are rounding, not gaps: 20 ms.
 const JITTER_PER_SECOND: u64 = 50;
 /// Silence is made in pieces of this many samples, so that an hour of it needs no memory.
@@ -93,87 +95,6 @@ fn judge_the_end(audio: &AudioFacts, plan: &Plan, track: &SoundTrack, gave_up: O
         return Err(damaged(expected_ns, present_ns, &detail));
     }
     Ok(())
-}
-
-/// Where AAC frames and segments lie, known before the first sample comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Layout {
-    /// Samples of the timeline.
-    samples: u64,
-    /// First AAC frame of each segment, and the number of frames behind the last.
-    borders: Vec<u64>,
-    /// First segment of each chunk, and the number of segments behind the last.
-    chunks: Vec<u32>,
-}
-
-impl Layout {
-    /// A segment starts at the AAC frame nearest to its place on the grid; every planned segment has at least one.
-    fn of(plan: &Plan, audio: &AudioPlan) -> Self {
-        let to_samples = |ns: u64| {
-            let samples = (u128::from(ns) * u128::from(audio.sample_rate) + 500_000_000) / 1_000_000_000;
-            u64::try_from(samples).unwrap_or(u64::MAX / 2)
-        };
-        let samples = to_samples(plan.duration_ns());
-        let segments: u32 = plan.chunks.iter().sum();
-        let frames = samples.div_ceil(FRAME).max(1) + 1;
-        let border = |segment: u32| {
-            if segment == 0 {
-                return 0;
-            }
-            // Presentation is one frame of priming behind decoding.
-            let nearest = (to_samples(u64::from(segment) * plan.segment_ns) + FRAME + FRAME / 2) / FRAME;
-            nearest.min(frames.saturating_sub(u64::from(segments - segment)))
-        };
-        let borders = (0..segments).map(border).chain([frames]).collect();
-        let chunks = (0..=plan.chunk_count()).map(|chunk| plan.first_segment(chunk)).collect();
-        Self { samples, borders, chunks }
-    }
-
-    /// Samples to be pushed: whole frames, because an encoder's own filling of the last one is its secret.
-    fn padded(&self) -> u64 {
-        self.samples.div_ceil(FRAME).max(1) * FRAME
-    }
-}
-
-/// Puts blocks of sound where their timestamps say: silence into gaps, overlaps and what lies outside trimmed. Pure.
-#[derive(Debug)]
-struct Retimer {
-    /// Samples laid so far.
-    next: u64,
-    total: u64,
-    jitter: u64,
-}
-
-/// What to do with a block: so much silence, then its samples from `skip`, `keep` of them.
-#[derive(Debug, PartialEq, Eq)]
-struct Placed {
-    silence: u64,
-    skip: u64,
-    keep: u64,
-}
-
-impl Retimer {
-    fn new(total: u64, jitter: u64) -> Self {
-        Self { next: 0, total, jitter }
-    }
-
-    fn is_full(&self) -> bool {
-        self.next >= self.total
-    }
-
-    /// A block of `length` samples at sample `at` of the timeline; without a time it follows what was there.
-    fn place(&mut self, at: Option<i64>, length: u64) -> Placed {
-        let next = i64::try_from(self.next).unwrap_or(i64::MAX);
-        let off = at.map_or(0, |at| at.saturating_sub(next));
-        let continuous = self.next > 0 && off.unsigned_abs() <= self.jitter;
-        let off = if continuous { 0 } else { off };
-        let room = self.total - self.next;
-        let silence = u64::try_from(off).unwrap_or(0).min(room);
-        let skip = u64::try_from(-off).unwrap_or(0).min(length);
-        let keep = (length - skip).min(room - silence);
-        self.next += silence + keep;
-        Placed { silence, skip, keep }
-    }
 }
 
 /// The retimed sound on its way into the encoder.
@@ -308,149 +229,8 @@ fn encoder(audio: &AudioPlan, layout: Layout, from_chunk: u32, output: &Arc<dyn 
     // a tone on the right come out as the tone on both, in opposite phase. Off means: where it is worth it.
     aac.set_property("aac-ms", false);
     aac.set_property("bitrate", i32::try_from(audio.bps).unwrap_or(i32::MAX));
-    let writer = Writer {
-        output: Arc::clone(output),
-        audio: audio.clone(),
-        layout,
-        from_chunk,
-        track: None,
-        object: None,
-        samples: Vec::new(),
-        frame: 0,
-        segment: 0,
-        chunk: 0,
-    };
+    let writer = Writer::new(audio, layout, from_chunk, output);
     let encoder = Encoder::start(&audio.id, &[aac], |_, _| (), writer)?;
     encoder.set_caps(&raw_caps(audio));
     Ok(encoder)
-}
-
-/// Where AAC frames become segments and chunks. Times are counted, not read: frame `n` starts at sample `n` · 1024.
-struct Writer {
-    output: Arc<dyn Output>,
-    audio: AudioPlan,
-    layout: Layout,
-    from_chunk: u32,
-    track: Option<Track>,
-    object: Option<Object>,
-    samples: Vec<Sample>,
-    frame: u64,
-    segment: u32,
-    chunk: u32,
-}
-
-impl Coded for Writer {
-    fn take(&mut self, sample: &gst::Sample) -> Result<(), Failure> {
-        let buffer = sample.buffer_owned().ok_or_else(|| Failure::own("a sample of sound without buffer"))?;
-        if self.track.is_none() {
-            self.track = Some(self.track_of(codec_data(sample)?));
-        }
-        if self.layout.borders.get(self.segment as usize + 1) == Some(&self.frame) {
-            self.close_segment()?;
-        }
-        self.samples.push(Sample { pts: self.frame * FRAME, keyframe: true, data: payload(buffer)? });
-        self.frame += 1;
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), Failure> {
-        let planned = self.layout.borders.last().copied().unwrap_or(0);
-        if self.frame != planned {
-            return Err(Failure::own(format!("{} frames of sound where {planned} were planned", self.frame)));
-        }
-        self.close_segment()
-    }
-}
-
-impl Writer {
-    fn close_segment(&mut self) -> Result<(), Failure> {
-        let samples = std::mem::take(&mut self.samples);
-        if self.chunk >= self.from_chunk {
-            if self.object.is_none() {
-                let track = self.track.clone().ok_or_else(|| Failure::own("sound without a track"))?;
-                self.object = Some(Object::begin(&self.output, &self.audio.id, self.chunk, self.segment, track)?);
-            }
-            if let Some(object) = &mut self.object {
-                object.segment(&samples, self.frame * FRAME)?;
-            }
-        }
-        self.segment += 1;
-        if self.layout.chunks.get(self.chunk as usize + 1) == Some(&self.segment) {
-            self.chunk += 1;
-            if let Some(object) = self.object.take() {
-                object.finish()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn track_of(&self, config: Vec<u8>) -> Track {
-        let AudioPlan { bps, sample_rate, channels, language, .. } = &self.audio;
-        Track {
-            timescale: *sample_rate,
-            language: language.clone(),
-            codec: Codec::Aac {
-                sample_rate: *sample_rate,
-                channels: u16::try_from(*channels).unwrap_or(u16::MAX),
-                config,
-                bps: u32::try_from(*bps).unwrap_or(u32::MAX),
-                priming: FRAME as u32,
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use spool_proto::media::{Cut, NS_PER_MS};
-
-    fn layout(chunks: &[u32], duration_ms: u64) -> Layout {
-        let audio = AudioPlan { id: "a0".to_owned(), bps: 128_000, sample_rate: 48_000, channels: 2, language: None };
-        let plan = Plan {
-            zero_ns: 0,
-            end_ns: duration_ms * NS_PER_MS,
-            segment_ns: 4_000 * NS_PER_MS,
-            chunks: chunks.to_vec(),
-            cut: Cut::Exact,
-            video: None,
-            rungs: vec![],
-            audio: Some(audio.clone()),
-            stills: vec![],
-            taken_over: vec![],
-        };
-        Layout::of(&plan, &audio)
-    }
-
-    #[test]
-    fn segments_start_at_the_nearest_frame_and_none_is_empty() {
-        // 4 s are 187.5 frames; one frame of priming comes first.
-        assert_eq!(layout(&[1, 2], 12_000).borders, [0, 189, 376, 564]);
-        assert_eq!(layout(&[2], 4_005).borders, [0, 188, 189]);
-        assert_eq!(layout(&[1], 10).borders, [0, 2]);
-    }
-
-    #[test]
-    fn gaps_are_silence_overlaps_are_trimmed_and_rounding_is_neither() {
-        let mut retimer = Retimer::new(10_000, 960);
-        let mut check = |at, length, expected: (u64, u64, u64), next| {
-            let (silence, skip, keep) = expected;
-            assert_eq!(retimer.place(at, length), Placed { silence, skip, keep });
-            assert_eq!(retimer.next, next);
-        };
-        check(Some(500), 1000, (500, 0, 1000), 1500);
-        check(Some(1540), 1000, (0, 0, 1000), 2500);
-        check(Some(4500), 1000, (2000, 0, 1000), 5500);
-        check(Some(4000), 2000, (0, 1500, 500), 6000);
-        check(Some(1000), 1000, (0, 1000, 0), 6000);
-        check(None, 1000, (0, 0, 1000), 7000);
-        check(Some(9500), 2000, (2500, 0, 500), 10_000);
-        check(Some(11_500), 2000, (0, 0, 0), 10_000);
-    }
-
-    #[test]
-    fn sound_before_zero_is_cut_off() {
-        let mut retimer = Retimer::new(10_000, 960);
-        assert_eq!(retimer.place(Some(-300), 1000), Placed { silence: 0, skip: 300, keep: 700 });
-    }
 }
