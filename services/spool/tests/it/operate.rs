@@ -39,6 +39,9 @@ async fn what_happens_can_be_followed_to_either_end() {
     let everything = follow(&stage, &front, &["watch"]);
     let events = follow(&stage, &front, &["events", asset.as_str(), "--follow"]);
     until_line(&events, "kind", "SourceStored");
+    let explained = front.ask(&["explain", asset.as_str()]).swap_remove(0);
+    let sentence = explained["sentence"].as_str().unwrap_or_default();
+    assert!(sentence.contains("no transcoder is connected") && explained["queue"]["lane"] == "first", "{explained}");
 
     stage.use_up_deliveries().await;
     let worker = stage.start("worker", &[Role::Transcoder], &[]);
