@@ -197,13 +197,12 @@ fn looks(source: &Source, served: &Served, owed: &Owed, figures: &mut Figures, b
     let compared: Vec<&Rendition> = served.videos.iter().collect();
     let judged = likeness(source, owed, &compared, Turn::Upright).and_then(|found| {
         // The tones of HDR differ on purpose; still it must be more like the source than a turned one.
-        let least = match picture.hdr {
-            true => {
-                let mirrored = likeness(source, owed, &compared, Turn::Mirrored)?;
-                let upside_down = likeness(source, owed, &compared, Turn::UpsideDown)?;
-                mirrored.iter().chain(&upside_down).map(|turned| turned.mean).fold(0.0, f64::max)
-            }
-            false => ALIKE,
+        let least = if picture.hdr {
+            let mirrored = likeness(source, owed, &compared, Turn::Mirrored)?;
+            let upside_down = likeness(source, owed, &compared, Turn::UpsideDown)?;
+            mirrored.iter().chain(&upside_down).map(|turned| turned.mean).fold(0.0, f64::max)
+        } else {
+            ALIKE
         };
         Ok((found, least))
     });
