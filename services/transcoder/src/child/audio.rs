@@ -61,8 +61,8 @@ pub fn run(
     let mut told = 0;
     let gave_up = loop {
         match decode.pull()? {
-            Pulled::Quiet { moved: true } => output.progress(track.reached_ns())?,
-            Pulled::Quiet { moved: false } => {}
+            Pulled::Quiet { moved: true, .. } => output.progress(track.reached_ns())?,
+            Pulled::Quiet { moved: false, .. } => {}
             Pulled::End { gave_up } => break gave_up,
             Pulled::Sample(sample) => {
                 track.take(&sample, plan.zero_ns)?;

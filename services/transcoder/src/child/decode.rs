@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError};
 use gst::prelude::*;
 
 use super::codecs;
+use super::patience::Patience;
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
@@ -47,6 +48,8 @@ pub enum Pulled {
     Quiet {
         /// Did anything move?
         moved: bool,
+        /// Does it wait for the store?
+        waits: bool,
     },
     /// There is no more, and why, where it was not simply the end.
     End {
@@ -60,11 +63,11 @@ pub struct Decode {
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
     bus: gst::Bus,
-    source_name: gst::glib::GString,
+    source: gst::Element,
     wanted: Wanted,
     moves: Arc<AtomicU64>,
     seen_moves: u64,
-    quiet: u32,
+    patience: Patience,
     gave_up: Option<String>,
     refused: Refused,
     sought: Sought,
@@ -77,7 +80,6 @@ impl Decode {
         wiring::leave_alpha_alone();
         let pipeline = gst::Pipeline::new();
         let source = source::element(Arc::clone(ranges))?;
-        let source_name = source.name();
         let parser = make("parsebin")?;
         let queue = make("queue")?;
         queue.set_property("max-size-buffers", QUEUED);
@@ -97,9 +99,9 @@ impl Decode {
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;
-        let (seen_moves, quiet, gave_up) = (0, 0, None);
+        let (seen_moves, patience, gave_up) = (0, Patience::new(LOOK, QUIET_LIMIT), None);
         let mut decode =
-            Self { pipeline, sink, bus, source_name, wanted, moves, seen_moves, quiet, gave_up, refused, sought };
+            Self { pipeline, sink, bus, source, wanted, moves, seen_moves, patience, gave_up, refused, sought };
         decode.pipeline.set_state(gst::State::Paused).map_err(own)?;
         decode.preroll()?;
         Ok(decode)
@@ -135,7 +137,7 @@ impl Decode {
         // Each time, so that messages nobody asks for never pile up behind a long run of frames.
         self.read_messages()?;
         if let Some(sample) = self.sink.try_pull_sample(LOOK) {
-            self.quiet = 0;
+            self.patience.looked(true, false);
             return Ok(Pulled::Sample(sample));
         }
         if self.sink.is_eos() {
@@ -143,11 +145,12 @@ impl Decode {
             self.read_messages()?;
             return Ok(Pulled::End { gave_up: self.gave_up.take() });
         }
-        let moved = self.look_for_movement()?;
-        if self.gave_up.is_some() && self.quiet >= DRAINED_LIMIT {
+        let waits = source::is_waiting(&self.source);
+        let moved = self.look_for_movement(waits)?;
+        if self.gave_up.is_some() && self.patience.quiet() >= DRAINED_LIMIT {
             return Ok(Pulled::End { gave_up: self.gave_up.take() });
         }
-        Ok(Pulled::Quiet { moved })
+        Ok(Pulled::Quiet { moved, waits })
     }
 
     fn preroll(&mut self) -> Result<(), Failure> {
@@ -162,19 +165,16 @@ impl Decode {
                 self.gave_up.get_or_insert_with(|| "the pipeline did not start".to_owned());
                 return Ok(());
             }
-            self.look_for_movement()?;
+            self.look_for_movement(source::is_waiting(&self.source))?;
         }
     }
 
-    fn look_for_movement(&mut self) -> Result<bool, Failure> {
+    fn look_for_movement(&mut self, waits: bool) -> Result<bool, Failure> {
         let moves = self.moves.load(Ordering::Relaxed);
         let moved = moves != self.seen_moves;
         self.seen_moves = moves;
-        self.quiet = if moved { 0 } else { self.quiet + 1 };
-        if self.quiet > QUIET_LIMIT {
-            let limit = format!("{} s", u64::from(QUIET_LIMIT) * LOOK.mseconds() / 1000);
-            return Err(Failure::new(FailureCode::ChildStalled, "the decoder stands still").with("limit", limit));
-        }
+        self.patience.looked(moved, waits);
+        self.patience.lasts("decoder")?;
         Ok(moved)
     }
 
@@ -185,7 +185,7 @@ impl Decode {
         while let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Element]) {
             if let gst::MessageView::Error(error) = message.view() {
                 let detail = format!("{} ({})", error.error(), error.debug().unwrap_or_default());
-                if error.src().is_some_and(|src| src.name() == self.source_name) {
+                if error.src().is_some_and(|src| *src == self.source) {
                     return Err(Failure::new(FailureCode::SourceUnreadable, detail.clone()).with("detail", detail));
                 }
                 self.gave_up.get_or_insert(detail);

@@ -9,6 +9,7 @@ use gst::prelude::*;
 
 use super::decode::{make, own};
 use super::met::{Met, Shared, lock, take_streams};
+use super::patience::Patience;
 use super::source::{self, Ranges};
 use super::streams::{self, Kind};
 use super::wiring;
@@ -70,7 +71,6 @@ pub fn read(
 ) -> Result<Demuxed, Failure> {
     let pipeline = gst::Pipeline::new();
     let source = source::element(Arc::clone(ranges))?;
-    let source_name = source.name();
     let parsebin = make("parsebin")?;
     let container = watch_type(&pipeline);
     // What is counted here is what the decoder will get.
@@ -82,7 +82,7 @@ pub fn read(
     let met: Shared<Vec<Shared<Met>>> = Arc::default();
     take_streams(&pipeline, &parsebin, &met, &container, max_samples);
 
-    let mut reading = Reading { pipeline, met, source_name, collection: None, demuxed: Demuxed::default() };
+    let mut reading = Reading { pipeline, met, source, collection: None, demuxed: Demuxed::default() };
     let result = reading.run(until, output);
     reading.demuxed.length_ns = reading.pipeline.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds);
     let stopped = reading.pipeline.set_state(gst::State::Null);
@@ -118,7 +118,7 @@ fn watch_type(pipeline: &gst::Pipeline) -> Shared<Option<gst::Caps>> {
 struct Reading {
     pipeline: gst::Pipeline,
     met: Shared<Vec<Shared<Met>>>,
-    source_name: gst::glib::GString,
+    source: gst::Element,
     collection: Option<gst::StreamCollection>,
     demuxed: Demuxed,
 }
@@ -128,21 +128,23 @@ impl Reading {
         let bus = self.pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;
         // A refusal shows on the bus with its reason.
         let _ = self.pipeline.set_state(gst::State::Playing);
-        let (mut quiet, mut seen) = (0, 0);
+        let (mut patience, mut seen) = (Patience::new(LOOK, QUIET_LOOKS), 0);
         loop {
-            match bus.timed_pop(LOOK) {
-                Some(message) if self.ends(&message)? => return Ok(()),
-                Some(_) => {}
-                None => quiet += 1,
+            let message = bus.timed_pop(LOOK);
+            if let Some(message) = &message
+                && self.ends(message)?
+            {
+                return Ok(());
             }
             let count: usize = lock(&self.met).iter().map(|stream| lock(stream).samples.len()).sum();
-            if count != seen {
-                (seen, quiet) = (count, 0);
+            let moved = count != seen;
+            if moved {
+                seen = count;
                 output.progress(count as u64)?;
             }
-            if quiet > QUIET_LOOKS {
-                let failure = Failure::new(FailureCode::ChildStalled, "the demuxer stands still");
-                return Err(failure.with("limit", format!("{} s", u64::from(QUIET_LOOKS) * LOOK.mseconds() / 1000)));
+            if moved || message.is_none() {
+                patience.looked(moved, source::is_waiting(&self.source));
+                patience.lasts("demuxer")?;
             }
             if until == Until::Known && (self.all_known() || count > ENOUGH_BUFFERS) {
                 return Ok(());
@@ -157,7 +159,7 @@ impl Reading {
             gst::MessageView::Eos(_) => return Ok(true),
             gst::MessageView::Error(error) => {
                 let text = format!("{} ({})", error.error(), error.debug().unwrap_or_default());
-                if error.src().is_some_and(|src| src.name() == self.source_name) {
+                if error.src().is_some_and(|src| *src == self.source) {
                     return Err(Failure::new(FailureCode::SourceUnreadable, text.clone()).with("detail", text));
                 }
                 self.demuxed.gave_up.get_or_insert((trouble(&error.error()), text));

@@ -28,6 +28,7 @@ mod missing;
 pub mod mp4;
 mod object;
 mod patched;
+mod patience;
 pub mod picture;
 mod regroup;
 mod run;

@@ -42,6 +42,12 @@ pub fn element(ranges: Arc<dyn Ranges>) -> Result<gst::Element, Failure> {
     Ok(source.upcast())
 }
 
+/// Was a range asked for that has not come yet?
+pub fn is_waiting(source: &gst::Element) -> bool {
+    let source = source.downcast_ref::<SpoolSrc>();
+    source.is_some_and(|source| gst::subclass::prelude::ObjectSubclassIsExt::imp(source).is_waiting())
+}
+
 glib::wrapper! {
     /// The element.
     pub struct SpoolSrc(ObjectSubclass<imp::SpoolSrc>)
@@ -111,6 +117,11 @@ mod imp {
     impl SpoolSrc {
         fn size(&self) -> u64 {
             self.ranges.get().map_or(0, |ranges| ranges.size_bytes())
+        }
+
+        /// Is a block on its way?
+        pub(super) fn is_waiting(&self) -> bool {
+            self.cache.lock().blocks.iter().any(|(_, block)| matches!(block, Block::Asked))
         }
 
         /// Asks for the block unless it is there or on its way.

@@ -91,7 +91,7 @@ fn frame(
                     break;
                 }
             }
-            Pulled::Quiet { .. } => quiet += 1,
+            Pulled::Quiet { waits, .. } => quiet += u32::from(!waits),
             Pulled::End { gave_up } => match (last, gave_up) {
                 (Some(sample), _) => return Ok(sample),
                 (None, why) => {

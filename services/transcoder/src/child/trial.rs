@@ -32,7 +32,8 @@ pub fn decode(
     let mut decode = Decode::open(ranges, Wanted { kind, stream }, &chain(&[make("identity")?])?)?;
     decode.run();
     let (mut caps, mut frames, mut times) = (None, 0, Vec::new());
-    for _ in 0..LOOKS {
+    let mut looks = 0;
+    while looks < LOOKS {
         match decode.pull()? {
             Pulled::Sample(sample) => {
                 caps = sample.caps_owned().or(caps);
@@ -43,7 +44,10 @@ pub fn decode(
                     break;
                 }
             }
-            Pulled::Quiet { .. } => output.progress(0)?,
+            Pulled::Quiet { waits, .. } => {
+                looks += usize::from(!waits);
+                output.progress(0)?;
+            }
             Pulled::End { gave_up } => match (&caps, gave_up) {
                 (Some(_), _) => break,
                 (None, why) => return Err(undecodable(kind, codec, &why.unwrap_or_else(|| "nothing came out".into()))),

@@ -87,8 +87,8 @@ impl Work<'_> {
         let mut decode = self.open(margin_ns)?;
         let gave_up = loop {
             match decode.pull()? {
-                Pulled::Quiet { moved: true } => self.output.progress(laying.reached.at_ns())?,
-                Pulled::Quiet { moved: false } => {}
+                Pulled::Quiet { moved: true, .. } => self.output.progress(laying.reached.at_ns())?,
+                Pulled::Quiet { moved: false, .. } => {}
                 Pulled::End { gave_up } => break gave_up,
                 Pulled::Sample(sample) => {
                     if let Some(read) = laying.sample(&sample)? {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -160,6 +160,36 @@ async fn a_crash_a_stall_and_a_limit_of_memory_have_their_codes() {
     assert_eq!(failure.code, FailureCode::ChildMemory, "{failure}");
     let path = small.dir.path().canonicalize().unwrap();
     assert!(children(&path).is_empty(), "it was reaped");
+}
+
+/// Longer than a child waits for a demuxer or a decoder of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_is_no_stall_of_who_waits_for_it() {
+    const HANGS: Duration = Duration::from_secs(16);
+    struct Hangs {
+        inner: Arc<dyn SourceBytes>,
+        reads: AtomicUsize,
+    }
+    impl SourceBytes for Hangs {
+        fn size_bytes(&self) -> u64 {
+            self.inner.size_bytes()
+        }
+        fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send + '_>> {
+            Box::pin(async move {
+                // The first is a look at the first bytes, the second the demuxer's.
+                if self.reads.fetch_add(1, Ordering::Relaxed) == 1 {
+                    tokio::time::sleep(HANGS).await;
+                }
+                self.inner.read(range).await
+            })
+        }
+    }
+    let nest = Nest::new(|_| {});
+    let path = clip(nest.dir.path(), "short.ts", "-f lavfi -i testsrc2=s=160x90:d=1 -c:v libx264 -preset ultrafast");
+    let source = Arc::new(Hangs { inner: Source::file(&path), reads: AtomicUsize::new(0) });
+    let facts = nest.inspect(Arc::clone(&source) as Arc<dyn SourceBytes>).await.unwrap();
+    assert_eq!(facts.video.unwrap().frames, Some(25));
+    assert!(source.reads.load(Ordering::Relaxed) > 1, "nothing hung");
 }
 
 #[tokio::test(flavor = "multi_thread")]
