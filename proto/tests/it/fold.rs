@@ -275,6 +275,10 @@ fn progress_is_the_share_of_the_timeline_and_chunks_count_without_a_gap() {
     assert_eq!((all.percent(), all.contiguous_chunks(), all.is_complete()), (100, 3, false), "the poster is missing");
     assert!(asset(planned().all_stored(G1)).is_complete());
 
+    let mut waits = asset(planned().all_stored(G1));
+    waits.audio.values_mut().for_each(|track| drop(track.remove(&2)));
+    assert_eq!(waits.percent(), 44, "15 s of 27 s wait for their sound");
+
     let mut sound = three_chunks();
     (sound.video, sound.rungs, sound.stills) = (None, vec![], vec![]);
     let sound = asset(Given::planned(sound).chunk(G1, 0));

@@ -26,7 +26,7 @@ use rows::{Entry, Play, Row, Stored};
 use crate::card::Card;
 
 /// Version of keys and rows. A view of another version is folded anew.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// How often sled writes out what it holds back: what a SIGKILL can cost is folded again from the log.
 const FLUSH_EVERY_MS: u64 = 500;
 /// How often, and after which pause, a view is tried again that this process has not quite closed yet.
