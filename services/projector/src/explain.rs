@@ -73,7 +73,7 @@ pub fn explain(asset: &Asset, notes: &[(Item, LeaseNote)], line: Option<&Line>, 
         "version": asset.version,
         "sequence": asset.sequence,
         "since": asset.updated_at,
-        "sentence": sentence(asset, &work, line),
+        "sentence": sentence(asset, &work, line, now),
         "percent": card.percent,
         "waits_for": waits_for(asset),
         "deadline": end.map(|end| json!({ "at": end.at, "slot": end.slot })),
@@ -178,12 +178,15 @@ fn waits_for(asset: &Asset) -> Option<&'static str> {
 }
 
 /// Who works on it, in words.
-fn workers(work: &[Value], line: Option<(&Line, Lane)>) -> String {
+fn workers(work: &[Value], line: Option<(&Line, Lane)>, now: Timestamp) -> String {
     let running = work.iter().filter(|item| item["state"] == "running").count();
     let waits = work.iter().find(|item| item["state"] == "waits_for_retry");
     let silent = work.iter().find(|item| item["state"] == "silent").map(|item| item["last_seen"].as_str());
     match (running, waits.and_then(|item| item["last_error"].as_str().zip(item["next_try"].as_str()))) {
-        (0, Some((error, at))) => format!("the last attempt failed ({error}) and the next one begins at {at}"),
+        (0, Some((error, at))) => match at.parse::<Timestamp>().is_ok_and(|at| at < now) {
+            true => format!("the last attempt failed ({error}) and the next one is due since {at}"),
+            false => format!("the last attempt failed ({error}) and the next one begins at {at}"),
+        },
         (0, None) => {
             let line = line.map(|(line, lane)| line.words(lane));
             let line = line.unwrap_or_else(|| "no worker has said that it works on it".to_owned());
@@ -200,8 +203,8 @@ fn workers(work: &[Value], line: Option<(&Line, Lane)>) -> String {
 }
 
 /// The state in a sentence.
-fn sentence(asset: &Asset, work: &[Value], line: Option<(&Line, Lane)>) -> String {
-    let workers = workers(work, line);
+fn sentence(asset: &Asset, work: &[Value], line: Option<(&Line, Lane)>, now: Timestamp) -> String {
+    let workers = workers(work, line, now);
     match asset.status() {
         Status::Uploading if is_copied(asset) => {
             "The file is being copied in, or waits for its turn; nobody has to do anything.".to_owned()
@@ -279,10 +282,15 @@ mod tests {
             last_error: Some("source_unreadable: store an object: disk full".to_owned()),
             next_try: Some(now.plus(Duration::from_secs(5))),
         };
-        let answer = explain(&Given::stored().fold(), &[(Item::Inspect { verdict: 1 }, note)], None, now);
+        let notes = [(Item::Inspect { verdict: 1 }, note)];
+        let answer = explain(&Given::stored().fold(), &notes, None, now);
         let sentence = answer["sentence"].as_str().unwrap_or_default();
         let told = "the last attempt failed (source_unreadable: store an object: disk full) and the next one begins at";
         assert!(sentence.contains(told), "{sentence}");
+        let later = now.plus(Duration::from_secs(9));
+        let answer = explain(&Given::stored().fold(), &notes, None, later);
+        let sentence = answer["sentence"].as_str().unwrap_or_default();
+        assert!(sentence.contains("disk full) and the next one is due since"), "{sentence}");
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Line {
         waiting.sum::<u64>().saturating_sub(1)
     }
 
+    /// Is there no order at all, for anything?
+    fn is_empty(&self) -> bool {
+        self.out() == 0 && self.lanes.values().all(|queue| queue.pending == 0)
+    }
+
     /// Orders that are out with workers, or were when their worker went.
     pub fn out(&self) -> u64 {
         self.lanes.values().map(|queue| queue.out).sum()
@@ -75,6 +80,7 @@ impl Line {
     pub fn words(&self, lane: Lane) -> String {
         let (before, out) = (self.before(lane), self.out());
         let queue = match before {
+            0 if self.is_empty() => "no order is queued for it: a planner makes it, if one runs".to_owned(),
             0 => "its order is the next one to be taken".to_owned(),
             1 => "at most one order is taken before it".to_owned(),
             n => format!("at most {n} orders are taken before it"),
@@ -123,6 +129,9 @@ mod tests {
         let busy = line([1, 2, 0, 0], 0, true);
         assert_eq!(words(busy), "every worker is busy (4 orders are out): at most 2 orders are taken before it");
         assert_eq!(words(line([0, 1, 0, 0], 1, false)), "it waits for a worker: its order is the next one to be taken");
+        let mut nothing = line([0, 0, 0, 0], 1, false);
+        nothing.lanes.values_mut().for_each(|queue| queue.out = 0);
+        assert_eq!(words(nothing), "it waits for a worker: no order is queued for it: a planner makes it, if one runs");
         let nobody = line([1, 1, 0, 0], 0, false);
         assert_eq!(nobody.json(Lane::Next)["transcoders"], "none");
         assert_eq!(

@@ -99,6 +99,12 @@ impl Store {
         Ok(Self { inner, directory: directory.map(Arc::new), abilities, counters: Arc::default() })
     }
 
+    /// Does it answer at all within this time? Asks for an object that is not there.
+    pub async fn answers(&self, within: Duration) -> bool {
+        let asked = tokio::time::timeout(within, self.inner.head(&Path::from("probe/ready"))).await;
+        matches!(asked, Ok(Ok(_) | Err(object_store::Error::NotFound { .. })))
+    }
+
     /// What the store can do.
     pub fn abilities(&self) -> Abilities {
         self.abilities

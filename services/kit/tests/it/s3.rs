@@ -13,7 +13,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// A server with one bucket; ends when it is dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     endpoint: String,
 }
 

@@ -1,7 +1,10 @@
 //! What every store must do.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 use spool_kit::SourceReader;
 use spool_kit::store::{Directory, STAGING_LEAST, Store, StoreConfig, StoreError};
 use spool_kit::units::Bytes as Bytes64;
@@ -211,6 +214,21 @@ async fn what_a_killed_process_left_half_written_is_swept_from_a_directory() {
     assert_eq!(sweep(59, 60).await, 0, "the age that was asked for");
     assert_eq!(sweep(61, 60).await, 1);
     assert_eq!(store.head(&chunk(1)).await.unwrap(), Some(5));
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_told_from_one_that_answers() {
+    const WITHIN: Duration = Duration::from_secs(30);
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Store::open(&StoreConfig::directory(dir.path())).await.unwrap().answers(WITHIN).await);
+    let server = Server::start();
+    let store = Store::open(&server.bucket("hangs").await).await.unwrap();
+    let signal = |signal| kill_process(Pid::from_child(&server.child), signal).unwrap();
+    assert!(store.answers(WITHIN).await);
+    signal(Signal::STOP);
+    assert!(!store.answers(Duration::from_millis(500)).await);
+    signal(Signal::CONT);
+    assert!(store.answers(WITHIN).await);
 }
 
 #[tokio::test]

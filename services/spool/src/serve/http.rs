@@ -39,8 +39,10 @@ fn health(ready: Ready, stop: Stop) -> Router {
     let is_ready = move || {
         let (ready, stop) = (ready.clone(), stop.clone());
         async move {
-            let state =
-                if stop.is_finishing() { Err("This process, which is stopping,".to_owned()) } else { ready.look() };
+            let state = match stop.is_finishing() {
+                true => Err("This process, which is stopping,".to_owned()),
+                false => ready.look_around().await,
+            };
             match state {
                 Ok(()) => Json(json!({"status": "ready"})).into_response(),
                 Err(what) => web::Refusal::from(Problem::new(Code::Unavailable).with("what", what)).into_response(),

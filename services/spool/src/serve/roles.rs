@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::Router;
-use spool_kit::Stop;
+use spool_kit::{Stop, Store};
 use spool_nats::Log;
 use spool_nats::server::ServerDisk;
 use spool_proto::Role;
@@ -25,15 +25,31 @@ pub(super) struct Running {
     ready: Ready,
 }
 
+/// How long a health check waits for the store.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Can the process do what it is for?
 #[derive(Clone)]
 pub(super) struct Ready {
     logs: Vec<(Role, Log)>,
     view: Option<spool_projector::Handle>,
     disk: Option<ServerDisk>,
+    store: Store,
 }
 
 impl Ready {
+    /// What is not ready, the object store too, as the first words of a sentence.
+    pub(super) async fn look_around(&self) -> Result<(), String> {
+        self.look()?;
+        if self.logs.iter().all(|(role, _)| *role == Role::Planner) {
+            return Ok(());
+        }
+        match self.store.answers(STORE_ANSWERS_WITHIN).await {
+            true => Ok(()),
+            false => Err(format!("The object store, which gave no answer within {STORE_ANSWERS_WITHIN:?},")),
+        }
+    }
+
     /// What is not ready, as the first words of a sentence.
     pub(super) fn look(&self) -> Result<(), String> {
         if let Some((role, _)) = self.logs.iter().find(|(_, log)| !log.is_connected()) {
@@ -70,7 +86,7 @@ impl Ended {
 impl Running {
     /// Makes the roles and sets them going.
     pub(super) async fn begin(config: &Config, roles: &[Role], deps: Deps, stop: &Stop) -> Result<Self, Failure> {
-        let ready = Ready { logs: deps.logs.clone(), view: None, disk: None };
+        let ready = Ready { logs: deps.logs.clone(), view: None, disk: None, store: deps.store.clone() };
         let mut running = Self { tasks: JoinSet::new(), routes: Router::new(), ready };
         for role in roles {
             let log = deps.logs.iter().find(|(of, _)| of == role).map(|(_, log)| log.clone());
