@@ -36,7 +36,7 @@ const NEEDED: [&str; 18] = [
     "deinterlace",
 ];
 /// Taken where they are installed; a source that needs a missing one is refused by its codec's name.
-const WELCOME: [&str; 25] = [
+const WELCOME: [&str; 26] = [
     "mpegpsdemux",
     "asf",
     "ogg",
@@ -54,6 +54,8 @@ const WELCOME: [&str; 25] = [
     "a52dec",
     "alaw",
     "mulaw",
+    // libav's decoder is never told how many bits a sample of IMA-ADPCM has, and takes none.
+    "adpcmdec",
     "jpeg",
     "jpegformat",
     "png",

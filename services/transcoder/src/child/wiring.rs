@@ -99,13 +99,24 @@ pub(crate) fn wire_streams(
     parser.connect_pad_added(move |parser, pad| {
         let (Some(pipeline), Some(queue)) = (weak.upgrade(), queue.upgrade()) else { return };
         let free = queue.static_pad("sink").is_some_and(|sink| !sink.is_linked());
-        let wired = if free && is_wanted(parser, pad, wanted) {
-            wire_decoder(&pipeline, parser, pad, &queue, wanted.kind, &sought)
-        } else {
-            wire_nothing(&pipeline, pad)
+        let refuse = {
+            let told = Arc::clone(&told);
+            move |failure| {
+                told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+            }
         };
-        if let Err(failure) = wired {
-            told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        if !free || !is_wanted(parser, pad, wanted) {
+            wire_nothing(&pipeline, pad).unwrap_or_else(refuse);
+        } else if shows_its_form(pad, wanted.kind) {
+            wire_decoder(&pipeline, parser, pad, &queue, wanted.kind, &sought).unwrap_or_else(refuse);
+        } else {
+            let (pipeline, parser, sought) = (pipeline.downgrade(), parser.downgrade(), Arc::clone(&sought));
+            let queue = queue.downgrade();
+            once_it_shows_its_form(pad, move |pad| {
+                let all = (pipeline.upgrade(), parser.upgrade(), queue.upgrade());
+                let (Some(pipeline), Some(parser), Some(queue)) = all else { return };
+                wire_decoder(&pipeline, &parser, pad, &queue, wanted.kind, &sought).unwrap_or_else(&refuse);
+            });
         }
     });
     let (queue, told) = (queue_weak, Arc::clone(refused));
@@ -145,6 +156,24 @@ fn carries(pad: &gst::Pad, kind: Kind) -> bool {
 /// caps of the tags before it, or none.
 fn caps_of(pad: &gst::Pad) -> gst::Caps {
     pad.current_caps().filter(|caps| Kind::of_caps(caps).is_some()).unwrap_or_else(|| pad.query_caps(None))
+}
+
+/// Is it known what comes? A parser of sound that has read nothing yet offers all that it could ever hand out, of several
+/// codecs (`ac3parse`) or forms (`aacparse`), of which no decoder takes all; and what a demuxer calls it may be wrong (AC-3
+/// of camcorders). Those of pictures have one decoder for all that they hand out.
+fn shows_its_form(pad: &gst::Pad, kind: Kind) -> bool {
+    kind == Kind::Video || pad.current_caps().is_some_and(|caps| caps.is_fixed() && Kind::of_caps(&caps).is_some())
+}
+
+/// Calls `wire` when the pad's form is on its way to whom it is wired to.
+fn once_it_shows_its_form(pad: &gst::Pad, wire: impl Fn(&gst::Pad) + Send + Sync + 'static) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        if !info.event().is_some_and(|event| event.type_() == gst::EventType::Caps) {
+            return gst::PadProbeReturn::Ok;
+        }
+        wire(pad);
+        gst::PadProbeReturn::Remove
+    });
 }
 
 /// The best-ranked decoder of what the pad carries, between the pad and `queue`. Raw streams need none.

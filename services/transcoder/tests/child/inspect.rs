@@ -52,6 +52,20 @@ async fn what_lasts_longer_than_is_taken_is_refused_whatever_holds_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn adpcm_of_both_kinds_is_taken_with_the_plugins_that_a_child_may_load() {
+    let nest = Nest::new(|_| {});
+    for codec in ["adpcm_ima_wav", "adpcm_ms"] {
+        for (name, channels) in [("a.avi", 1), ("a.wav", 2), ("a.mkv", 2)] {
+            let coding = format!("-f lavfi -i sine=r=22050:d=2 -ac {channels} -c:a {codec}");
+            let inspected = nest.inspect(Source::file(&clip(nest.dir.path(), name, &coding))).await;
+            let facts = inspected.unwrap_or_else(|refused| panic!("{codec} in {name}: {refused}"));
+            let sound = facts.audio.map(|audio| (audio.codec, audio.channels));
+            assert_eq!(sound, Some(("adpcm".to_owned(), channels)), "{codec} in {name}");
+        }
+    }
+}
+
 fn short(inspected: &Result<SourceFacts, Failure>) -> String {
     match inspected {
         Err(failure) => format!("{failure} {:?}", failure.params),

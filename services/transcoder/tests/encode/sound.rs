@@ -163,6 +163,21 @@ fn tags_before_and_behind_an_mp3_change_nothing() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+#[test]
+fn sound_whose_parser_could_hand_out_several_codecs_gets_the_decoder_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let noise = "-f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=2";
+    let mut found = Vec::new();
+    for (name, codec) in [("eac3.mp4", "-c:a eac3"), ("eac3.mkv", "-c:a eac3 -ac 6"), ("eac3.ts", "-c:a eac3")] {
+        found.extend(crate::compare::wrong(dir.path(), &clip(dir.path(), name, &format!("{noise} {codec}"))));
+    }
+    // As it is broadcast: the codec's settings lie in every frame.
+    let bare = clip(dir.path(), "bare.latm", &format!("{noise} -c:a aac -f latm -smc-interval 1"));
+    let latm = clip(dir.path(), "latm.ts", &format!("-f loas -i {} -c copy", bare.display()));
+    found.extend(crate::compare::wrong(dir.path(), &latm));
+    assert_eq!(found, Vec::<String>::new());
+}
+
 /// Samples at 48 kHz that ffmpeg hears in a file.
 fn heard(path: &std::path::Path) -> usize {
     let args = ["-v", "error", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "f32le", "-"];
