@@ -6,6 +6,7 @@ use gst::prelude::*;
 
 use super::samples::Samples;
 use super::streams::{self, Kind};
+use super::{adpcm, wiring};
 
 /// What pads tell from their threads.
 pub(super) type Shared<T> = Arc<Mutex<T>>;
@@ -47,7 +48,7 @@ pub(super) fn take_streams(
     let pipeline = pipeline.downgrade();
     let met = Arc::clone(met);
     let container = Arc::clone(container);
-    parsebin.connect_pad_added(move |_, pad| {
+    parsebin.connect_pad_added(move |parser, pad| {
         let Some(pipeline) = pipeline.upgrade() else { return };
         let Ok(sink) = gst::ElementFactory::make("fakesink")
             .property("sync", false)
@@ -57,6 +58,7 @@ pub(super) fn take_streams(
         else {
             return;
         };
+        adpcm::count_times(pad, &wiring::demuxers(parser));
         let stream = Arc::new(Mutex::new(first_look(pad)));
         watch(pad, &stream, is_matroska(&lock(&container)), max_samples);
         lock(&met).push(stream);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use self::edits::Ends;
 use crate::order::{Answer, Failure, Order, Output};
 
+mod adpcm;
 pub mod audio;
 mod avi;
 mod bare;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
-use super::codecs;
 use super::decode::{Wanted, make, own};
 use super::streams::Kind;
 use super::times::{self, Stated};
+use super::{adpcm, codecs};
 use crate::order::{Failure, FailureCode};
 
 /// Threads of one decoder. Frame threads change nothing in the picture, but they cost memory, and their number belongs
@@ -75,7 +75,7 @@ pub(crate) fn hear_errors(parser: &gst::Element) {
 }
 
 /// The demuxers inside a parser, one inside another where containers are.
-fn demuxers(parser: &gst::Element) -> Vec<gst::Element> {
+pub(super) fn demuxers(parser: &gst::Element) -> Vec<gst::Element> {
     let Some(parser) = parser.dynamic_cast_ref::<gst::Bin>() else { return Vec::new() };
     let is_demuxer = |e: &gst::Element| e.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DEMUXER));
     parser.iterate_recurse().into_iter().flatten().filter(is_demuxer).collect()
@@ -192,7 +192,9 @@ fn wire_decoder(
     ahead.set_property("max-size-bytes", AHEAD_BYTES);
     ahead.set_property("max-size-time", 0u64);
     let sink = ahead.static_pad("sink").ok_or_else(|| Failure::own("a queue without sink pad"))?;
-    let stated = demuxers(parser).iter().map(stated_by).find(|stated| *stated != Stated::Shown);
+    let demuxers = demuxers(parser);
+    adpcm::count_times(&sink, &demuxers);
+    let stated = demuxers.iter().map(stated_by).find(|stated| *stated != Stated::Shown);
     let stated = stated.unwrap_or(Stated::Shown);
     if stated != Stated::Shown {
         times::make_plain(&sink);

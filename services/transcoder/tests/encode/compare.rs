@@ -64,9 +64,11 @@ pub(crate) fn wrong(dir: &Path, path: &Path) -> Vec<String> {
 fn first_sound_us(path: &Path) -> i64 {
     let args = ["-v", "error", "-select_streams", "a:0", "-show_entries", "stream=start_time", "-of", "csv=p=0"];
     let text = run("ffprobe", &[&args[..], &[path.to_str().unwrap()]].concat());
-    // Streams with side data come with a comma behind them, those of a programme twice.
-    let first = text.lines().next().map(|line| line.trim_end_matches(',').parse::<f64>());
-    (first.unwrap().unwrap() * 1e6).round() as i64
+    // Streams with side data come with a comma behind them, those of a programme twice; WAV states no times.
+    match text.lines().next().map(|line| line.trim_end_matches(',')) {
+        Some("N/A") => 0,
+        line => (line.unwrap().parse::<f64>().unwrap() * 1e6).round() as i64,
+    }
 }
 
 /// By how much `heard`, which begins [`MOST_OFF_MS`] earlier, lies off `source`; none where the one is not in the other.

@@ -178,6 +178,26 @@ fn sound_whose_parser_could_hand_out_several_codecs_gets_the_decoder_of_its_own(
     assert_eq!(found, Vec::<String>::new());
 }
 
+#[test]
+fn adpcm_of_avi_and_wav_is_heard_to_its_end_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let noise = "-f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=22050:d=4";
+    let mut found = Vec::new();
+    for (name, channels, codec) in [
+        ("mono.avi", 1, "adpcm_ms"),
+        ("mono.wav", 1, "adpcm_ima_wav"),
+        ("stereo.avi", 2, "adpcm_ima_wav"),
+        ("stereo.wav", 2, "adpcm_ms"),
+    ] {
+        let path = clip(dir.path(), name, &format!("{noise} -ac {channels} -c:a {codec}"));
+        found.extend(crate::compare::wrong(dir.path(), &path));
+        let length_ms = crate::support::facts(&path).duration_ns() / 1_000_000;
+        // Its last block is a whole one.
+        assert!((4_000..4_100).contains(&length_ms), "{name}: {length_ms} ms");
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
 /// Samples at 48 kHz that ffmpeg hears in a file.
 fn heard(path: &std::path::Path) -> usize {
     let args = ["-v", "error", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "f32le", "-"];
