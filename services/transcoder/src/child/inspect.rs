@@ -11,6 +11,7 @@ use spool_proto::media::{Container, NS_PER_MS, SourceFacts};
 use super::demux::{self, Demuxed, Trouble, Until};
 use super::edits::{self, Ends};
 use super::mend::clock::Watched;
+use super::mend::programme::{self, Named};
 use super::met::Met;
 use super::mp4::{self, Bytes as _};
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
@@ -55,6 +56,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         Some(_) => edits::seen(ranges, Container::Mp4, Ends::AsStated)?.ranges,
         None => Arc::clone(ranges),
     };
+    let Named { ranges: seen, unknown } = programme::named(&seen, &head).map_err(unreadable)?;
     let damage = chain_of(&head, index.as_ref()).map(|container| mend::damage(&seen, container)).transpose()?;
     let mut damage = damage.unwrap_or_default();
     let mut ranges = match chain_of(&head, index.as_ref()) {
@@ -91,8 +93,9 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
     let bare = bare.flatten();
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
+    let demuxed = &demuxed;
     let facts =
-        Facts { ranges, limits, output, container, demuxed: &demuxed, damage, lost, promised_ms, bare }.state()?;
+        Facts { ranges, limits, output, container, demuxed, unknown, damage, lost, promised_ms, bare }.state()?;
     limits::length_fits(limits, &facts)?;
     Ok(facts)
 }

@@ -5,7 +5,8 @@
 //! inspecting: where it breaks, the next sound link is looked for, and what lies between is damage. Every worker is then
 //! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
 //!
-//! In a transport stream no link can break a chain, but its clock may leap: [`clock`].
+//! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; and its table may hide its sound:
+//! [`programme`].
 //!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
 
@@ -24,6 +25,7 @@ pub(super) mod clock;
 mod flv;
 mod fragments;
 mod matroska;
+pub(super) mod programme;
 
 /// Spans that are looked for; a file with more is a ruin, and is read as far as its demuxer comes.
 const MOST_SPANS: usize = 1_000;
@@ -34,7 +36,19 @@ const WINDOW_BYTES: usize = 256 * 1024;
 
 /// The source as its demuxer is to see it: damage passed over, and of an MP4's index what has to be otherwise.
 pub(crate) fn seen(ranges: &Arc<dyn Ranges>, facts: &SourceFacts, ends: Ends) -> Result<Seen, Failure> {
-    edits::seen(&passed_over(ranges, facts.container, &facts.damage)?, facts.container, ends)
+    let ranges = match facts.container {
+        Container::MpegTs => programme::named_anew(ranges).map_err(unreadable)?,
+        Container::Mp4
+        | Container::Matroska
+        | Container::MpegPs
+        | Container::Avi
+        | Container::Flv
+        | Container::Ogg
+        | Container::Asf
+        | Container::Mxf
+        | Container::Audio => Arc::clone(ranges),
+    };
+    edits::seen(&passed_over(&ranges, facts.container, &facts.damage)?, facts.container, ends)
 }
 
 /// The source with fillers over what is damaged, and steady clocks over where they leap.

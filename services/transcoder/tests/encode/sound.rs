@@ -198,6 +198,25 @@ fn adpcm_of_avi_and_wav_is_heard_to_its_end_in_its_place() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+#[test]
+fn sound_that_a_camcorders_stream_calls_private_data_is_heard_as_that_of_a_plain_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    for codec in ["aac", "mp2"] {
+        let coding = format!("{sources} -c:v libx264 -preset veryfast -c:a {codec} -f mpegts");
+        let heard = ["", " -mpegts_m2ts_mode 1"].map(|mode| {
+            let path = clip(dir.path(), "a.ts", &format!("{coding}{mode}"));
+            let facts = facts(&path);
+            assert!(facts.video.is_some() && facts.audio_streams == 1, "{codec}{mode}: {facts:?}");
+            let kept = encode_audio(&path, &facts, &plan(&facts, &[], None), 0).unwrap();
+            samples(&kept.write(dir.path(), "a0"))
+        });
+        assert!(heard[1].iter().any(|sample| sample.abs() > 0.05), "{codec}");
+        let [plain, private] = heard.map(|samples| samples.iter().map(|sample| sample.abs()).sum::<f32>());
+        assert!((plain - private).abs() < plain / 20.0, "{codec}: {plain} {private}");
+    }
+}
+
 /// Samples at 48 kHz that ffmpeg hears in a file.
 fn heard(path: &std::path::Path) -> usize {
     let args = ["-v", "error", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "f32le", "-"];

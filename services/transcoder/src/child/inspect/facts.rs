@@ -25,6 +25,8 @@ pub(super) struct Facts<'a> {
     pub(super) output: &'a Arc<dyn Output>,
     pub(super) container: Container,
     pub(super) demuxed: &'a Demuxed,
+    /// Streams of sound that no demuxer hands out.
+    pub(super) unknown: u32,
     pub(super) damage: Vec<Span>,
     /// Were bytes found missing or broken, where they are looked for?
     pub(super) lost: bool,
@@ -67,7 +69,7 @@ impl Facts<'_> {
             video,
             audio,
             video_streams: videos.len() as u32,
-            audio_streams: audios.len() as u32,
+            audio_streams: audios.len() as u32 + self.unknown,
             subtitle_streams: self.demuxed.subtitles,
             has_location: tags().any(picture::has_location),
             has_device: tags().any(picture::has_device),

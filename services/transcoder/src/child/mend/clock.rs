@@ -23,7 +23,7 @@ use super::super::source::{RangeDone, Ranges};
 use super::super::whole::Whole;
 use super::MOST_SPANS;
 
-mod packets;
+pub(super) mod packets;
 
 use packets::{Clock, FILLING, NUMBERS, PACKET, Packet, Packets, packet_bytes};
 

@@ -3,15 +3,15 @@
 use super::ROUND;
 
 /// Bytes of a packet as the standard has it.
-pub(super) const PACKET: u64 = 188;
+pub(in super::super) const PACKET: u64 = 188;
 /// Distances of packets: plain, with a time before each (Blu-ray and camcorders), with check bytes behind each.
 const DISTANCES: [usize; 3] = [188, 192, 204];
 /// Every packet begins with it.
-const SYNC: u8 = 0x47;
+pub(in super::super) const SYNC: u8 = 0x47;
 /// Packets in a row by which a stream is known.
 const KNOWN_BY: usize = 5;
 /// Bytes by which a stream is known.
-pub(super) const HEAD_BYTES: u64 = 4096;
+pub(in super::super) const HEAD_BYTES: u64 = 4096;
 /// Where in a packet its clock lies, and its bytes.
 pub(super) const CLOCK_AT: u64 = 6;
 pub(super) const CLOCK_BYTES: usize = 6;
@@ -24,8 +24,15 @@ const CLOCK_PER_TIME: u64 = 300;
 
 /// Distance of packets in a stream that begins with `head`; none if it is no such stream.
 pub(super) fn packet_bytes(head: &[u8]) -> Option<usize> {
+    packets_at(head).map(|(_, distance)| distance)
+}
+
+/// Where in `head` the first packet begins, and their distance.
+pub(in super::super) fn packets_at(head: &[u8]) -> Option<(usize, usize)> {
     let in_step = |from: usize, distance: usize| (0..KNOWN_BY).all(|n| head.get(from + n * distance) == Some(&SYNC));
-    DISTANCES.into_iter().find(|distance| (0..*distance).any(|from| in_step(from, *distance)))
+    DISTANCES
+        .into_iter()
+        .find_map(|distance| (0..distance).find(|from| in_step(*from, distance)).map(|from| (from, distance)))
 }
 
 /// What a packet's head states.
