@@ -3,11 +3,14 @@
 //! An answered offset is always stored bytes. The whole length is answered only once `SourceStored` stands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use spool_kit::web::{Refusal, http_date};
 use spool_nats::Versioned;
 use spool_proto::event::Door;
@@ -162,17 +165,28 @@ pub(super) async fn patch(State(inner): State<Arc<Inner>>, Path(upload): Path<St
     }
     let end = settled(&inner, &upload, &entry).await?;
     at_offset(&entry.value, offset)?;
-    if end.is_some() {
-        return Ok(patched(&inner, &entry.value));
-    }
     if let Some(brought) = optional_bytes(headers, "Content-Length")?
         && brought > entry.value.length - offset
     {
         return Err(overrun(entry.value.length));
     }
+    if end.is_some() {
+        // A repeat of nothing is fine. Bytes are no part of this upload, and taken with 204 they would count as stored.
+        if brings_more(body, inner.config.idle_timeout.0).await {
+            return Err(overrun(entry.value.length));
+        }
+        return Ok(patched(&inner, &entry.value));
+    }
     let place = place(&inner, &client)?;
     let entry = store(&inner, &upload, entry, offset, body, place).await?;
     Ok(patched(&inner, &entry))
+}
+
+/// Does a body, whose length may not have been announced, bring a byte? One that is silent for `patience` brings none.
+async fn brings_more(body: Body, patience: Duration) -> bool {
+    let some = |item: Result<Bytes, _>| async move { item.is_ok_and(|bytes| !bytes.is_empty()) };
+    let mut bytes = std::pin::pin!(body.into_data_stream().any(some));
+    tokio::time::timeout(patience, &mut bytes).await.unwrap_or(false)
 }
 
 /// The body is not bytes of an upload.

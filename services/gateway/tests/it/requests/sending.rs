@@ -148,6 +148,14 @@ async fn sending_bytes() {
         assert_eq!(app.head(&location).await.offset(), 6, "{parts:?}");
     }
     assert_eq!(app.patch(&location, 6, axum::body::Body::from_stream(chunks(&["67", "89"]))).await.offset(), 10);
+    let end = [TUS, BYTES, ("upload-offset", "10")];
+    assert_eq!(check(&app, patch("nothing behind the end", &location, &end, "", 204, "", "")).await.offset(), 10);
+    let announced = [TUS, BYTES, ("upload-offset", "10"), ("content-length", "1")];
+    let says = "announced length 10";
+    check(&app, patch("a byte behind the end", &location, &announced, "a", 413, "upload_overrun", says)).await;
+    let behind = app.patch(&location, 10, axum::body::Body::from_stream(chunks(&["", "a"]))).await;
+    assert_eq!((behind.status, behind.code()), (413, "upload_overrun".to_owned()), "of no announced length");
+    check(&app, patch("what is stored already", &location, &at("6"), "6789", 409, "offset_conflict", "at 10")).await;
     let over =
         check(&app, case("delete a finished one", "DELETE", &location, &[TUS], 404, "upload_not_found", "")).await;
     assert!(over.body.contains("upload"), "{over:?}");
