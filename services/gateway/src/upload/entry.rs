@@ -240,6 +240,12 @@ impl Entry {
         Self { offset: self.offset + added, digest: digest.state(), moved_at: now, ..self.clone() }
     }
 
+    /// Bytes came for the open piece, and wait for more before they are stored.
+    #[must_use]
+    pub(crate) fn awaited(&self, now: Timestamp) -> Self {
+        Self { moved_at: now, ..self.clone() }
+    }
+
     /// It was decided to end it: the epoch is raised, so that no running request commits after this.
     #[must_use]
     pub(crate) fn closing(&self, problem: Problem) -> Self {

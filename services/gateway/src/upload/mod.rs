@@ -88,7 +88,7 @@ impl Entries {
     /// Replaces an entry if nobody else did.
     ///
     /// A write whose answer was lost is looked at: an entry that says just what was to be written stands by this call, for
-    /// every change raises the epoch or the offset, and only one caller holds an epoch.
+    /// every change raises the epoch or the offset or is of a later time, and only one caller holds an epoch.
     ///
     /// # Errors
     /// [`WriteError::Taken`] when somebody else did.

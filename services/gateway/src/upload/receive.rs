@@ -19,6 +19,10 @@ use super::{TRIES, WriteError};
 use crate::inner::Inner;
 use crate::trouble::Trouble;
 
+/// Bytes that come note their time in the entry whenever so many parts of the time after which an upload expires have passed
+/// since the last note: a piece may take longer to fill than an upload may be silent.
+const NOTES_BEFORE_EXPIRY: u32 = 10;
+
 /// How a body ended. In each case but an overrun every byte that arrived is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -182,7 +186,17 @@ impl Receiver<'_> {
                 moved();
             }
         }
-        Ok(())
+        self.note_time().await
+    }
+
+    /// Keeps the upload from expiring while a piece fills.
+    async fn note_time(&mut self) -> Result<(), ReceiveError> {
+        let now = self.inner.clock.now();
+        let every = self.inner.config.upload_expiry.0 / NOTES_BEFORE_EXPIRY;
+        if now.since(self.entry.value.moved_at) <= every {
+            return Ok(());
+        }
+        self.commit(self.entry.value.awaited(now)).await
     }
 
     /// Stores what is left over: the last piece, or a fragment of the open one.

@@ -445,6 +445,30 @@ async fn an_upload_to_which_nothing_comes_is_abandoned_and_its_objects_go() {
 }
 
 #[tokio::test]
+async fn an_upload_does_not_expire_while_bytes_of_a_piece_come() {
+    let world = World::new().await;
+    let patient = Config { idle_timeout: Span::secs(600), slow_bytes: Size(1), ..world.config() };
+    let app = world.app_with(patient).await;
+    let location = app.create(4, "").await.location();
+    let (sender, body) = channel();
+    let trickle = async {
+        for _ in 0..3 {
+            let until = app.head(&location).await.headers["upload-expires"].clone();
+            world.clock.advance(Duration::from_secs(16 * 3600));
+            sender.send(Ok(pattern(1))).await.unwrap();
+            let moved = async || app.head(&location).await.headers.get("upload-expires").is_none_or(|now| *now != until);
+            eventually("the byte moves the end", moved).await;
+            app.settle().await;
+        }
+        assert_eq!(app.head(&location).await.offset(), 0, "no byte counts before it is stored");
+        sender.send(Ok(pattern(1))).await.unwrap();
+        drop(sender);
+    };
+    let (reply, ()) = tokio::join!(app.patch(&location, 0, body), trickle);
+    assert_eq!(reply.status, 204, "{reply:?}");
+}
+
+#[tokio::test]
 async fn an_expired_upload_is_refused_also_before_the_sweeper_met_it() {
     let world = World::new().await;
     let app = world.app().await;
