@@ -77,6 +77,23 @@ where
     }
 }
 
+/// How following came to its end.
+enum Ended {
+    /// Its listener has seen enough.
+    Enough,
+    /// Nobody reads what it tells.
+    Unread,
+}
+
+/// Follows for as long as somebody reads it.
+async fn while_read(out: Out, following: impl Future<Output = Result<(), Failure>>) -> Result<Ended, Failure> {
+    tokio::select! {
+        biased;
+        enough = following => enough.map(|()| Ended::Enough),
+        () = out.closed() => Ok(Ended::Unread),
+    }
+}
+
 async fn connect(client: &Client, path: &str, last: Option<&str>) -> Result<reqwest::Response, Failure> {
     let mut request = client.request(Method::GET, client.url(path)?).header(header::ACCEPT, "text/event-stream");
     if let Some(last) = last {
@@ -87,13 +104,14 @@ async fn connect(client: &Client, path: &str, last: Option<&str>) -> Result<reqw
 
 /// `spool events ID --follow`, after the history.
 pub(super) async fn events_after(client: &Client, out: Out, id: &AssetId, after: u64) -> Result<(), Failure> {
-    listen(client, &format!("/v1/events?asset={id}"), Some(after), async |event| {
+    let path = format!("/v1/events?asset={id}");
+    let following = listen(client, &path, Some(after), async |event| {
         if is_about(&event.data, id) {
             out.say(&event.data, || assets::event_line(&event.data));
         }
         Ok(Next::Go)
-    })
-    .await
+    });
+    while_read(out, following).await.map(drop)
 }
 
 /// Is this change about the asset?
@@ -104,11 +122,11 @@ fn is_about(data: &Value, id: &AssetId) -> bool {
 /// `spool watch [ID]`: with an id it ends when that asset has come to an end.
 pub(crate) async fn watch(client: &Client, out: Out, id: Option<&AssetId>) -> Result<(), Failure> {
     let Some(id) = id else {
-        return listen(client, "/v1/events", None, async |event| {
+        let following = listen(client, "/v1/events", None, async |event| {
             out.say(&event.data, || change_line(&event.data));
             Ok(Next::Go)
-        })
-        .await;
+        });
+        return while_read(out, following).await.map(drop);
     };
     let asset = client.get(&assets::path(id)).await.map_err(gone)?;
     out.say(&asset, || change_line(&asset));
@@ -117,7 +135,8 @@ pub(crate) async fn watch(client: &Client, out: Out, id: Option<&AssetId>) -> Re
     }
     let after = asset["sequence"].as_u64();
     let mut settled = asset;
-    listen(client, &format!("/v1/events?asset={id}"), after, async |event| {
+    let path = format!("/v1/events?asset={id}");
+    let following = listen(client, &path, after, async |event| {
         if !is_about(&event.data, id) {
             return Ok(Next::Go);
         }
@@ -127,9 +146,12 @@ pub(crate) async fn watch(client: &Client, out: Out, id: Option<&AssetId>) -> Re
         }
         settled = client.get(&assets::path(id)).await.map_err(gone)?;
         Ok(if is_settled(&settled) { Next::Enough } else { Next::Go })
-    })
-    .await?;
-    verdict(&settled)
+    });
+    match while_read(out, following).await? {
+        Ended::Enough => verdict(&settled),
+        // Nothing can be said of its end, and 0 would say that it is ready.
+        Ended::Unread => Err(Failure::new(Exit::Cut, format!("nobody reads what becomes of {id}; it goes on"))),
+    }
 }
 
 fn change_line(data: &Value) -> String {

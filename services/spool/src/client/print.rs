@@ -1,8 +1,10 @@
 //! What a command says: text for people, or one JSON object a line.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 /// How often a bar is drawn again.
@@ -10,6 +12,8 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// Where nobody looks, a line is written each time this much more is done, in percent.
 const LINE_EVERY: u64 = 10;
 const BAR_CHARS: u64 = 24;
+/// How often a command that only tells what happens looks whether somebody still reads it.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where a command's words go.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +32,8 @@ impl Out {
         self.json
     }
 
-    /// Says `value`, or for people `text`. A pipe that was closed ends nothing: the work goes on.
+    /// Says `value`, or for people `text`. A pipe that was closed ends nothing: the work goes on. What is no more than telling
+    /// ends by [`Out::closed`].
     pub(crate) fn say(self, value: &Value, text: impl FnOnce() -> String) {
         let line = if self.json { value.to_string() } else { harmless(&text()) };
         let _nobody_listens = writeln!(std::io::stdout().lock(), "{line}");
@@ -40,6 +45,23 @@ impl Out {
             let _nobody_listens = writeln!(std::io::stdout().lock(), "{}", harmless(text));
         }
     }
+}
+
+impl Out {
+    /// Comes back once nobody can read standard output any more: `spool watch | head -1`.
+    pub(crate) async fn closed(self) {
+        while !is_closed(&std::io::stdout()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Was the other end closed? Never so of a file.
+fn is_closed(out: &impl AsFd) -> bool {
+    let mut asked = [PollFd::new(out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let told = poll(&mut asked, Some(&at_once)).unwrap_or(0);
+    told > 0 && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Text for a terminal: names that people gave may hold what moves the cursor, changes colours or turns the line around.
@@ -170,6 +192,15 @@ mod tests {
     #[test]
     fn a_name_does_nothing_to_a_terminal() {
         assert_eq!(harmless("\u{1b}[31mred\u{202e}4pm.\0\n\tä"), "\u{fffd}[31mred\u{fffd}4pm.\u{fffd}\n\tä");
+    }
+
+    #[test]
+    fn a_pipe_is_closed_when_its_reader_went_and_a_file_never_is() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        assert!(!is_closed(&writer));
+        drop(reader);
+        assert!(is_closed(&writer));
+        assert!(!is_closed(&tempfile::tempfile().expect("a file")));
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! The command line without a server: what it refuses, in which words, with which exit code.
 
+use std::time::{Duration, Instant};
+
 use crate::spool::{say, spool};
+
+/// Wide, because a machine may run many tests at once.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The command ends with `exit`, and standard error says all of `words`.
 fn check(args: &[&str], environment: &[(&str, &str)], exit: i32, words: &[&str]) {
@@ -102,4 +107,54 @@ fn the_help_of_every_command_says_what_it_does() {
     }
     assert!(!help.stdout.contains("\n  child "), "the child is hidden");
     assert!(help.stdout.contains("Exit codes:"), "{}", help.stdout);
+}
+
+/// A server that knows one asset which never comes to an end, and of which nothing happens.
+fn a_quiet_server() -> String {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // To the empty line: what is left unread when a connection is closed may cost the client its answer.
+            let lines = std::io::BufReader::new(&stream).lines().map_while(Result::ok);
+            let asked: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            if asked.first().is_none_or(|line| line.contains(" /v1/events")) {
+                held.push(stream);
+                continue;
+            }
+            let body = r#"{"id":"vid_x","status":"encoding","events":[]}"#;
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json";
+            let _it_may_have_gone = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    address
+}
+
+#[test]
+fn what_only_tells_ends_when_nobody_reads_it() {
+    let server = a_quiet_server();
+    let directory = tempfile::tempdir().expect("a directory");
+    let id = "vid_00000000000000000000000000";
+    // Of one asset the exit code says how it ended, and it has not.
+    for (args, exit) in [(&["watch"][..], 0), (&["events", id, "--follow"], 0), (&["watch", id], 9)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let log = directory.path().join("log");
+        let stderr = std::fs::File::create(&log).expect("a log");
+        let mut child = spool(args).args(["--server", &server]).stdout(writer).stderr(stderr).spawn().expect("started");
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child of ours") {
+                break status;
+            }
+            if started.elapsed() > ENDS_WITHIN {
+                child.kill().expect("killed");
+                panic!("{args:?} goes on though nobody reads it");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(status.code(), Some(exit), "{args:?}: {}", std::fs::read_to_string(&log).expect("a log"));
+    }
 }
