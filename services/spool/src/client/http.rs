@@ -59,6 +59,11 @@ impl Client {
         Self { trace: Some(traceparent.to_owned()), ..self.clone() }
     }
 
+    /// The server that is asked.
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// The address of `path` on this server; a whole address stays as it is.
     pub(crate) fn url(&self, path: &str) -> Result<Url, Failure> {
         self.base

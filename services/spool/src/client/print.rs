@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How often a bar is drawn again.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -44,6 +44,15 @@ impl Out {
         if !self.json {
             let _nobody_listens = writeln!(std::io::stdout().lock(), "{}", harmless(text));
         }
+    }
+
+    /// What keeps a command waiting, on standard error: an object in JSON, which no result has to be told from.
+    pub(crate) fn note(self, text: &str) {
+        let line = match self.json {
+            true => json!({"event": "waits", "detail": text}).to_string(),
+            false => harmless(&format!("spool: {text}")),
+        };
+        let _nobody_listens = writeln!(std::io::stderr().lock(), "{line}");
     }
 }
 

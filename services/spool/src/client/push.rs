@@ -4,6 +4,7 @@
 //! is remembered on disk ([`memory`]), so that the same command goes on after anything: a cut connection, Ctrl-C, a reboot.
 
 mod memory;
+mod report;
 mod tus;
 
 use std::path::Path;
@@ -11,12 +12,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use spool_kit::Ids;
-use spool_proto::{AssetId, Kind, Timestamp};
+use spool_proto::{AssetId, Code, Kind, Timestamp};
 
 use crate::cli::Push;
 use crate::exit::{Exit, Failure};
 
 use self::memory::{Memory, Place};
+use self::report::Report;
 use super::assets;
 use super::follow::{gone, is_settled, verdict, wait_before};
 use super::http::Client;
@@ -93,9 +95,11 @@ async fn one(client: &Client, out: Out, memory: &Memory, options: &Push, source:
     let uploaded = upload(client, out, memory, options, source).await?;
     let complete = Instant::now();
     let upload_ms = millis(complete - started);
-    let asset = first_look(client, &uploaded).await?;
+    let asset = first_look(client, out, &uploaded).await.map_err(|failure| {
+        let sentence = format!("{} is uploaded, and goes on by itself. {}", uploaded.asset, failure.sentence);
+        Failure { sentence, ..failure }
+    })?;
     let play_url = assets::play_url(client, &asset).or_else(|| coming_play_url(client, &asset));
-    out.tell(&format!("asset   {}", uploaded.asset));
     if let Some(url) = &play_url {
         out.tell(&format!("watch   {url}"));
     }
@@ -124,33 +128,20 @@ async fn upload(
     let fingerprint = memory::fingerprint(client.url("/")?.as_str(), source);
     let remembered = if options.fresh { None } else { memory.recall(&fingerprint) };
     let place = remembered.unwrap_or_else(|| Place::new(&Ids::random()));
-    let mut bar = Progress::new(out, "upload");
-    let mut begun = None;
-    let progress = |sent: u64| {
-        let percent = (sent * 100).checked_div(source.size_bytes).unwrap_or(100);
-        // What an earlier run had sent does not count for the speed of this one.
-        let (first, at) = *begun.get_or_insert((sent, Instant::now()));
-        let bytes_a_second = (sent.saturating_sub(first) * 1000).checked_div(millis(at.elapsed())).unwrap_or(0);
-        let more =
-            format!("{} of {} at {}/s  {}", size(sent), size(source.size_bytes), size(bytes_a_second), source.name);
-        bar.at(percent, &more, || {
-            json!({"event": "upload", "file": source.name, "offset": sent, "size_bytes": source.size_bytes, "percent": percent})
-        });
-    };
-    let remember = |place: &Place| memory.keep(&fingerprint, place);
-    let result = tus::upload(client, source, &tus::metadata(options, source), place, remember, progress).await;
-    bar.end();
+    let mut report = Report::new(out, memory, fingerprint, source);
+    let result = tus::upload(client, source, &tus::metadata(options, source), place, &mut report).await;
+    report.end();
     match &result {
-        Ok(_) => memory.forget(&fingerprint),
+        Ok(_) => report.forget(),
         // What the server refuses for good is not gone on with.
-        Err(failure) if failure.exit == Exit::Refused => memory.forget(&fingerprint),
-        Err(_) => out.tell("the same command goes on where this upload stands"),
+        Err(failure) if failure.exit == Exit::Refused => report.forget(),
+        Err(_) => report.leave(),
     }
     result
 }
 
 /// The asset as the view shows it once it has folded what was just written.
-async fn first_look(client: &Client, uploaded: &Uploaded) -> Result<Value, Failure> {
+async fn first_look(client: &Client, out: Out, uploaded: &Uploaded) -> Result<Value, Failure> {
     let mut attempt = 0;
     let path = match uploaded.sequence {
         Some(sequence) => format!("{}?at_least={sequence}", assets::path(&uploaded.asset)),
@@ -161,15 +152,27 @@ async fn first_look(client: &Client, uploaded: &Uploaded) -> Result<Value, Failu
             Ok(asset) => return Ok(asset),
             // The view may be a moment behind the log, or restarting.
             Err(failure) if attempt >= TRIES || !is_passing(&failure) => return Err(failure),
-            Err(_) => tokio::time::sleep(wait_before(attempt)).await,
+            Err(failure) => {
+                note_first(out, &failure, attempt);
+                tokio::time::sleep(wait_before(attempt)).await;
+            }
         }
         attempt += 1;
     }
 }
 
-/// May the same question be answered a moment later?
+/// May the same question be answered a moment later? Not by a process that does not run the role at all.
 fn is_passing(failure: &Failure) -> bool {
-    failure.exit == Exit::Unreachable || failure.code.as_deref() == Some(spool_proto::Code::AssetNotFound.name())
+    let is = |code: Code| failure.code.as_deref() == Some(code.name());
+    (failure.exit == Exit::Unreachable && !is(Code::RoleAbsent)) || is(Code::AssetNotFound)
+}
+
+/// Says why the answer is waited for, the first time. That the view does not have the asset yet is no news.
+fn note_first(out: Out, failure: &Failure, attempt: u32) {
+    if attempt == 0 && failure.exit == Exit::Unreachable {
+        let at_most: Duration = (0..TRIES).map(wait_before).sum();
+        out.note(&format!("{} (asking again for about {} s)", failure.sentence, at_most.as_secs()));
+    }
 }
 
 /// How an asset ended, and when it could be watched.
@@ -189,7 +192,9 @@ async fn wait(client: &Client, out: Out, id: &AssetId, complete: Instant) -> Res
         let asset = match client.get(&assets::path(id)).await {
             Ok(asset) => asset,
             Err(failure) if failed >= TRIES || !is_passing(&failure) => return Err(gone(failure)),
-            Err(_) => {
+            Err(failure) => {
+                bar.end();
+                note_first(out, &failure, failed);
                 tokio::time::sleep(wait_before(failed)).await;
                 failed += 1;
                 continue;

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+#[cfg(feature = "transcoder")]
+use spool_nats::streams::Shape;
+#[cfg(feature = "transcoder")]
+use spool_proto::Role;
 use spool_proto::id::Sha256;
 
 use crate::spool::{Running, say, spool};
 #[cfg(feature = "transcoder")]
-use crate::stage::picture_and_sound;
+use crate::stage::{Stage, picture_and_sound};
 
 fn up(data: &Path, listen: &str) -> Command {
     let mut command = spool(&["up", "--json", "--listen", listen, "--data"]);
@@ -76,6 +80,48 @@ fn a_video_that_lasts_too_long_is_rejected_with_both_lengths() {
         ["2 s", "3 s"].iter().any(|lasts| detail.contains(&format!("lasts {lasts}; at most 1 s is taken"))),
         "{last}"
     );
+}
+
+#[test]
+fn a_push_that_must_wait_says_at_once_for_what_and_for_how_long() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, _) = noise(directory.path(), "noise.mp4", 100);
+    // One that takes connections and never answers; port 9 of loopback is nobody's.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("http://{}", silent.local_addr().expect("an address"));
+    for (server, why) in [("http://127.0.0.1:9", "can't be reached"), (&silent, "has not answered yet")] {
+        let mut push = Running::start(spool(&["push", "--json", "--server", server]).arg(&file), directory.path());
+        let said = |log: &str| log.contains(why) && log.contains(" for about ");
+        let started = std::time::Instant::now();
+        while !said(&push.log()) {
+            assert!(started.elapsed() < Duration::from_secs(45), "{server}: {}", push.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let note: Value = serde_json::from_str(push.log().lines().next().expect("a line")).expect("JSON");
+        assert_eq!(note["event"], "waits", "{note}");
+        push.signal(Signal::KILL);
+        push.ended_within(Duration::from_secs(30));
+        assert_eq!(push.lines_left(), Vec::<String>::new(), "standard output is for results");
+    }
+}
+
+#[cfg(feature = "transcoder")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_asset_is_named_before_anything_can_come_between() {
+    let stage = Stage::new(Shape::default()).await;
+    let gateway = stage.start("gateway", &[Role::Gateway], &[]);
+    let (file, _) = noise(stage.dir.path(), "noise.mp4", 100_000);
+    let file = file.to_string_lossy();
+    // Nobody there can say what becomes of it, and only that is said to be missing.
+    let said = gateway.say(&["push", "--fresh", &file]);
+    assert_eq!(said.exit, Some(5), "{}{}", said.stdout, said.stderr);
+    let first: Value = serde_json::from_str(said.stdout.lines().next().expect("a line")).expect("JSON");
+    let id = first["id"].as_str().expect("an id");
+    let failure: Value = serde_json::from_str(said.stderr.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(failure["error"]["code"], "role_absent", "{failure}");
+    let detail = failure["error"]["detail"].as_str().expect("a sentence");
+    assert!(detail.starts_with(&format!("{id} is uploaded")) && detail.contains("projector"), "{failure}");
+    assert!(stage.slots(&id.parse().expect("an id")).await.contains("upload.outcome"));
 }
 
 #[test]

@@ -78,6 +78,11 @@ impl Running {
         }
     }
 
+    /// The lines that nobody took, once it has ended.
+    pub(crate) fn lines_left(&self) -> Vec<String> {
+        self.lines.iter().collect()
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

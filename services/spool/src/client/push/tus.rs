@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use spool_kit::Ids;
-use spool_proto::{AssetId, Status};
+use spool_proto::{AssetId, Code, Status};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -22,12 +22,15 @@ use super::super::assets;
 use super::super::follow::wait_before;
 use super::super::http::{self, Client};
 use super::memory::{Created, Place};
+use super::report::Report;
 use super::{Source, Uploaded};
 
 /// Tries in a row that move nothing.
 const TRIES: u32 = 10;
 /// A request that sends nothing for this long is given up, and so is an answer that does not come.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// An answer that takes longer is told to be waited for.
+const QUIET: Duration = Duration::from_secs(2);
 /// Waiting for what the server asked for, at most.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Bytes read from the file at once.
@@ -54,24 +57,22 @@ enum Fault {
     Passing(Failure, Duration),
 }
 
-/// Uploads `source`, from where `place` says it stands. `remember` is told whenever that changes, `progress` the bytes
-/// stored or under way.
+/// Uploads `source`, from where `place` says it stands.
 pub(super) async fn upload(
     client: &Client,
     source: &Source,
     metadata: &str,
     mut place: Place,
-    remember: impl Fn(&Place),
-    mut progress: impl FnMut(u64),
+    report: &mut Report<'_>,
 ) -> Result<Uploaded, Failure> {
     let client = &client.traced(&place.trace);
     // Before it is sent: a creation whose answer is lost is asked for again under the same key.
-    remember(&place);
+    report.stands(&place);
     let mut attempt = 0;
     let mut reached = 0;
     loop {
         let before = reached;
-        let fault = match go_on(client, source, metadata, &mut place, &remember, &mut reached, &mut progress).await {
+        let fault = match go_on(client, source, metadata, &mut place, &mut reached, report).await {
             Ok(uploaded) => return Ok(uploaded),
             Err(fault) => fault,
         };
@@ -86,7 +87,7 @@ pub(super) async fn upload(
                     return Ok(uploaded);
                 }
                 place = Place::new(&Ids::random());
-                remember(&place);
+                report.stands(&place);
                 (failure, Duration::ZERO)
             }
             Fault::Passing(failure, wait) => (failure, wait),
@@ -95,6 +96,7 @@ pub(super) async fn upload(
             return Err(failure);
         }
         tracing::debug!(attempt, why = %failure.sentence, "upload is tried again");
+        report.waits(&failure.sentence, "trying again", (attempt..TRIES).map(wait_before).sum::<Duration>().max(wait));
         tokio::time::sleep(wait.max(wait_before(attempt))).await;
         attempt += 1;
     }
@@ -106,34 +108,43 @@ async fn go_on(
     source: &Source,
     metadata: &str,
     place: &mut Place,
-    remember: &impl Fn(&Place),
     reached: &mut u64,
-    progress: &mut impl FnMut(u64),
+    report: &mut Report<'_>,
 ) -> Result<Uploaded, Fault> {
     source.is_unchanged().map_err(Fault::Final)?;
     let created = match &place.upload {
         Some(created) => created.clone(),
         None => {
-            let created = create(client, source, metadata, &place.key).await?;
+            let created = patiently(client, report, create(client, source, metadata, &place.key)).await?;
             place.upload = Some(created.clone());
-            remember(place);
             created
         }
     };
-    let (offset, sequence) = stands_at(client, &created).await?;
+    report.stands(place);
+    let (offset, sequence) = patiently(client, report, stands_at(client, &created)).await?;
     *reached = offset.max(*reached);
-    progress(offset);
+    report.progress(offset);
     if offset == source.size_bytes {
         return Ok(Uploaded { asset: created.asset, sequence });
     }
-    let (offset, sequence) = send_from(client, source, &created, offset, progress).await?;
+    let (offset, sequence) = send_from(client, source, &created, offset, report).await?;
     *reached = offset.max(*reached);
-    progress(offset);
+    report.progress(offset);
     if offset == source.size_bytes {
         return Ok(Uploaded { asset: created.asset, sequence });
     }
     let sentence = format!("the server took {offset} of {} bytes", source.size_bytes);
     Err(Fault::Passing(Failure::new(Exit::Unreachable, sentence), Duration::ZERO))
+}
+
+/// Waits for an answer; of one that is long in coming it is said so.
+async fn patiently<T>(client: &Client, report: &mut Report<'_>, asking: impl Future<Output = T>) -> T {
+    let mut asking = std::pin::pin!(asking);
+    if let Ok(answered) = tokio::time::timeout(QUIET, &mut asking).await {
+        return answered;
+    }
+    report.waits(&format!("{} has not answered yet", client.base()), "waiting", STALL_LIMIT - QUIET);
+    asking.await
 }
 
 /// Did the upload come to its end, as the view knows it?
@@ -183,7 +194,7 @@ async fn send_from(
     source: &Source,
     created: &Created,
     offset: u64,
-    progress: &mut impl FnMut(u64),
+    report: &mut Report<'_>,
 ) -> Result<(u64, Option<u64>), Fault> {
     let about = |error| Failure::from_error(Exit::Usage, format!("read {}", source.path.display()), error);
     let mut file = tokio::fs::File::open(&source.path).await.map_err(|error| Fault::Final(about(error)))?;
@@ -209,7 +220,7 @@ async fn send_from(
             _ = tick.tick() => {}
         }
         let sent = taken.load(Ordering::Relaxed);
-        progress(offset + sent);
+        report.progress(offset + sent);
         if sent > moved.0 {
             moved = (sent, Instant::now());
         } else if moved.1.elapsed() > STALL_LIMIT {
@@ -248,6 +259,9 @@ fn judge(status: StatusCode, wait: Duration, failure: Failure, known: bool) -> F
             Fault::Passing(failure, wait)
         }
         StatusCode::CONFLICT if known => Fault::Passing(failure, wait),
+        // A process without the role is none that takes uploads, however often it is asked. An upload that is known was taken at
+        // this address: behind it are several processes, and another one answers next time.
+        _ if !known && failure.code.as_deref() == Some(Code::RoleAbsent.name()) => Fault::Final(failure),
         status if status.is_server_error() => Fault::Passing(failure, wait),
         _ => Fault::Final(failure),
     }
@@ -309,6 +323,17 @@ mod tests {
             Fault::Passing(_, _) => "passing",
         };
         assert_eq!(told, expected, "{status}, known {known}");
+    }
+
+    #[test]
+    fn a_process_that_takes_no_uploads_is_asked_once() {
+        let fault = |known| {
+            let problem = r#"{"code":"role_absent","detail":"Role gateway does not run in this process."}"#;
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            judge(status, Duration::ZERO, http::refusal(status, problem), known)
+        };
+        assert!(matches!(fault(false), Fault::Final(_)));
+        assert!(matches!(fault(true), Fault::Passing(..)));
     }
 
     #[test]
