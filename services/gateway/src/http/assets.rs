@@ -103,7 +103,9 @@ async fn repeated(inner: &Inner, asked: &Asked) -> Result<Option<Response>, Refu
         return Err(Problem::new(Code::IdempotencyConflict).with("key", &asked.key).into());
     }
     let status = Asset::fold(&facts).map_or(Status::Uploading, |asset| asset.status());
-    Ok(Some(accepted(&asked.asset, status, Some(first.sequence))))
+    // Of all that this state follows from.
+    let sequence = facts.iter().map(|fact| fact.sequence).max();
+    Ok(Some(accepted(&asked.asset, status, sequence)))
 }
 
 /// What can be said against a request before it is queued. The file is opened for that, and again when it is copied.

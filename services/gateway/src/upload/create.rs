@@ -52,7 +52,7 @@ pub(crate) enum Created {
         upload: UploadId,
         /// Its entry.
         entry: Box<Versioned<Entry>>,
-        /// Sequence of `AssetRegistered`.
+        /// Sequence of the last fact of its beginning: whoever reads at it finds what people typed as well.
         sequence: u64,
     },
     /// The asset came in so long ago that its entry is gone.
@@ -95,8 +95,9 @@ pub(crate) async fn create(inner: &Inner, new: &New) -> Result<Created, CreateEr
         return Ok(Created::Over { upload, sequence });
     }
     let entry = inner.entries.create(&upload, &first_entry(inner, new)).await?;
-    let sequence = register(inner, new, &upload, &entry.value).await?;
-    describe(inner, new, &entry.value).await?;
+    let registered = register(inner, new, &upload, &entry.value).await?;
+    let described = describe(inner, new, &entry.value).await?;
+    let sequence = described.map_or(registered, |described| described.max(registered));
     Ok(Created::Entry { upload, entry: Box::new(entry), sequence })
 }
 
@@ -185,11 +186,15 @@ async fn register(inner: &Inner, new: &New, upload: &UploadId, entry: &Entry) ->
     Ok(appended.sequence())
 }
 
-/// Puts what people typed where personal data lies, then says so. Once: an erased text never comes back.
-async fn describe(inner: &Inner, new: &New, entry: &Entry) -> Result<(), Trouble> {
+/// Puts what people typed where personal data lies, then says so; the sequence of that. Once: an erased text never comes
+/// back.
+async fn describe(inner: &Inner, new: &New, entry: &Entry) -> Result<Option<u64>, Trouble> {
     let slot = Slot::Text { revision: 1 };
-    if new.text.is_empty() || inner.log.read_slot(&entry.tenant, &entry.asset, &slot).await?.is_some() {
-        return Ok(());
+    if new.text.is_empty() {
+        return Ok(None);
+    }
+    if let Some(said) = inner.log.read_slot(&entry.tenant, &entry.asset, &slot).await? {
+        return Ok(Some(said.sequence));
     }
     inner.log.put_text(&entry.tenant, &entry.asset, &entry.text, &new.text).await?;
     let draft = Draft {
@@ -200,8 +205,7 @@ async fn describe(inner: &Inner, new: &New, entry: &Entry) -> Result<(), Trouble
         cause: new.cause.clone(),
         actor: new.actor.clone(),
     };
-    inner.log.append(&draft).await?;
-    Ok(())
+    Ok(Some(inner.log.append(&draft).await?.sequence()))
 }
 
 /// The profile of this name in its newest version; the default one for none.

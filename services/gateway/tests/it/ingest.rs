@@ -29,8 +29,8 @@ async fn a_file_below_a_root_is_copied_in() {
     let reply = post(&app, "lecture.mp4", None).await;
     assert_eq!((reply.status, reply.json()["status"].as_str()), (202, Some("uploading")), "{reply:?}");
     let asset = reply.asset();
-    let registered = app.fact(&asset, Slot::UploadRegistered).await.expect("it is there before it is copied");
-    assert_eq!(reply.location(), format!("/v1/assets/{asset}?at_least={}", registered.sequence));
+    let described = app.fact(&asset, Slot::Text { revision: 1 }).await.expect("it is there before it is copied");
+    assert_eq!(reply.location(), format!("/v1/assets/{asset}?at_least={}", described.sequence));
     assert_eq!(app.state(&asset).await.status(), Status::Uploading);
     app.until_ended(&asset).await;
     assert_eq!(app.kinds(&asset).await, ["AssetRegistered", "Described", "SourceStored"]);

@@ -546,3 +546,24 @@ async fn a_repeated_creation_under_one_key_is_one_upload() {
     assert_eq!(create(&two, "11").await.status, 409);
     assert_eq!(one.kinds(&first.asset()).await, ["AssetRegistered", "SourceStored"]);
 }
+
+#[tokio::test]
+async fn who_reads_at_the_sequence_of_a_creation_finds_what_was_typed() {
+    let world = World::new().await;
+    let app = world.app().await;
+    std::fs::write(world.root().join("a.mp4"), pattern(10)).unwrap();
+    let plain = app.create(10, "").await;
+    let by_upload = app.create(10, "title VA==").await;
+    let path = [("idempotency-key", "k")];
+    let by_path = async || app.send("POST", "/v1/assets", &path, r#"{"input":{"path":"a.mp4"}}"#).await;
+    let (first, again) = (by_path().await, by_path().await);
+    for (reply, slot) in [
+        (plain, Slot::UploadRegistered),
+        (by_upload, Slot::Text { revision: 1 }),
+        (first, Slot::Text { revision: 1 }),
+        (again, Slot::Text { revision: 1 }),
+    ] {
+        let fact = app.fact(&reply.asset(), slot).await.expect("it stands");
+        assert_eq!(reply.headers["spool-sequence"], fact.sequence.to_string(), "{reply:?}");
+    }
+}
