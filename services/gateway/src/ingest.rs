@@ -223,7 +223,7 @@ async fn end_without(inner: &Inner, asked: &Asked, problem: Problem) -> Result<(
 pub(crate) fn new_upload(asked: &Asked, mark: &FileMark, name: String, message: &str) -> Result<New, Problem> {
     let profile = create::profile(asked.request.profile.as_deref())?;
     crate::http::check_text(&asked.request.text)
-        .map_err(|reason| Problem::new(Code::IngestInvalid).with("detail", format!("the field text {reason}")))?;
+        .map_err(|wrong| Problem::new(Code::IngestInvalid).with("detail", format!("the field text {}", wrong.must)))?;
     let mut text = asked.request.text.clone();
     text.filename.get_or_insert(name);
     // The fact of a request over HTTP keeps the hash of it, so that another request under the same key is told apart.

@@ -63,7 +63,9 @@ impl Exit {
             Exit::Config => (6, "the configuration, or what the machine lacks, stands in the way"),
             Exit::InUse => (7, "another process uses the data directory"),
             Exit::Different => (8, "a check found a difference"),
-            Exit::Cut => (9, "stopped by a second signal, the grace period or a closed pipe before all that ran had ended"),
+            Exit::Cut => {
+                (9, "stopped by a second signal, the grace period or a closed pipe before all that ran had ended")
+            }
         }
     }
 

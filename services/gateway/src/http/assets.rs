@@ -112,7 +112,7 @@ async fn repeated(inner: &Inner, asked: &Asked) -> Result<Option<Response>, Refu
 async fn check(inner: &Arc<Inner>, request: &IngestRequest) -> Result<Opened, Refusal> {
     create::profile(request.profile.as_deref())?;
     check_text(&request.text)
-        .map_err(|reason| Problem::new(Code::BodyInvalid).with("detail", format!("the field text {reason}")))?;
+        .map_err(|wrong| Problem::new(Code::BodyInvalid).with("detail", format!("the field text {}", wrong.must)))?;
     let Input::Path(path) = request.input.clone();
     let opened = crate::ingest::open(inner, path).await?;
     let (size, limit) = (opened.mark.size_bytes, inner.config.max_upload.0);

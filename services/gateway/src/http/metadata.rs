@@ -23,6 +23,10 @@ const HEADER: &str = "Upload-Metadata";
 const MAX_LABELS: usize = 64;
 /// Length of a label's name or value.
 const MAX_LABEL: usize = 256;
+/// Bytes of a title, a file name or an external id: lists show them, and the view keeps them.
+const MAX_NAME: usize = 1024;
+/// Bytes of a passthrough.
+const MAX_PASSTHROUGH: usize = 4096;
 
 /// What the header says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -69,18 +73,39 @@ pub(super) fn parse(raw: &str) -> Result<Metadata, Refusal> {
             },
         }
     }
-    check_text(&out.text).map_err(|reason| invalid(HEADER, &reason, b"labels"))?;
+    check_text(&out.text).map_err(|wrong| invalid(HEADER, &wrong.must, wrong.field.as_bytes()))?;
     Ok(out)
 }
 
+/// What is wrong with what people typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongText {
+    /// The field.
+    pub(crate) field: &'static str,
+    /// What it must be, as the rest of a sentence.
+    pub(crate) must: String,
+}
+
 /// Limits of what people may type, the same for every door.
-pub(crate) fn check_text(text: &Text) -> Result<(), String> {
+pub(crate) fn check_text(text: &Text) -> Result<(), WrongText> {
+    for (field, value, limit) in [
+        ("title", &text.title, MAX_NAME),
+        ("filename", &text.filename, MAX_NAME),
+        ("external_id", &text.external_id, MAX_NAME),
+        ("passthrough", &text.passthrough, MAX_PASSTHROUGH),
+    ] {
+        let length = value.as_ref().map_or(0, String::len);
+        if length > limit {
+            return Err(WrongText { field, must: format!("must hold {field} in at most {limit} bytes, not {length}") });
+        }
+    }
+    let wrong = |must| Err(WrongText { field: "labels", must });
     let long = |(name, value): (&String, &String)| name.is_empty() || name.len() > MAX_LABEL || value.len() > MAX_LABEL;
     if text.labels.len() > MAX_LABELS {
-        return Err(format!("must hold at most {MAX_LABELS} labels"));
+        return wrong(format!("must hold at most {MAX_LABELS} labels"));
     }
     if text.labels.iter().any(long) {
-        return Err(format!("must hold labels of 1 to {MAX_LABEL} characters"));
+        return wrong(format!("must hold labels of 1 to {MAX_LABEL} characters"));
     }
     Ok(())
 }
@@ -160,6 +185,29 @@ mod tests {
         for bad in ["A", "Zm9v!", "Z-9v", "Zm 9"] {
             assert_eq!(base64(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_typed_has_a_length_by_name() {
+        let of = |length: usize| Some("a".repeat(length));
+        let whole = Text {
+            title: of(1024),
+            filename: of(1024),
+            external_id: of(1024),
+            passthrough: of(4096),
+            ..Text::default()
+        };
+        assert_eq!(check_text(&whole), Ok(()));
+        for (text, must) in [
+            (Text { title: of(1025), ..whole.clone() }, "must hold title in at most 1024 bytes, not 1025"),
+            (Text { filename: of(1025), ..whole.clone() }, "must hold filename in at most 1024 bytes, not 1025"),
+            (Text { external_id: of(1025), ..whole.clone() }, "must hold external_id in at most 1024 bytes, not 1025"),
+            (Text { passthrough: of(4097), ..whole.clone() }, "must hold passthrough in at most 4096 bytes, not 4097"),
+        ] {
+            assert_eq!(check_text(&text).map_err(|wrong| wrong.must), Err(must.to_owned()));
+        }
+        let refusal = parse(&format!("title {}", "QUFB".repeat(342))).expect_err("1026 bytes");
+        assert_eq!(refusal.problem.params["value"], "\"title\"");
     }
 
     #[test]

@@ -456,7 +456,8 @@ async fn an_upload_does_not_expire_while_bytes_of_a_piece_come() {
             let until = app.head(&location).await.headers["upload-expires"].clone();
             world.clock.advance(Duration::from_secs(16 * 3600));
             sender.send(Ok(pattern(1))).await.unwrap();
-            let moved = async || app.head(&location).await.headers.get("upload-expires").is_none_or(|now| *now != until);
+            let moved =
+                async || app.head(&location).await.headers.get("upload-expires").is_none_or(|now| *now != until);
             eventually("the byte moves the end", moved).await;
             app.settle().await;
         }

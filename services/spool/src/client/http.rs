@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
@@ -43,6 +44,10 @@ impl Client {
         })?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(Failure::new(Exit::Usage, format!("--server {base} must begin with http:// or https://")));
+        }
+        if shared.token.as_ref().is_some_and(|token| HeaderValue::try_from(token.as_str()).is_err()) {
+            let why = "--token (or SPOOL_TOKEN) holds a line break or another character that can't be sent";
+            return Err(Failure::new(Exit::Usage, why));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)

@@ -168,8 +168,14 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
+/// A row of a table is one line, whatever a name in it holds.
+fn in_a_line(cell: &str) -> String {
+    cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Columns under each other; the last one is not padded.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| in_a_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|c| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0))
@@ -222,6 +228,8 @@ mod tests {
     fn columns_stand_under_each_other() {
         let rows = [vec!["a".to_owned(), "x".to_owned()], vec!["long".to_owned(), String::new()]];
         assert_eq!(table(&rows), "a     x\nlong");
+        let named = [vec!["a\r\nb\tc".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&named), "a\u{fffd}\u{fffd}b\u{fffd}c  x", "one row, one line");
     }
 
     #[test]

@@ -29,6 +29,8 @@ fn what_is_no_command_is_a_usage_error() {
     check(&["push", "x", "--label", "no-value"], &[], 2, &["a label is KEY=VALUE"]);
     check(&["push", "/no/such/file"], &[], 2, &["read /no/such/file", "because: "]);
     check(&["ls", "--server", "localhost:1"], &[], 2, &["http://"]);
+    check(&["ls", "--token", "secret\n"], &[], 2, &["--token (or SPOOL_TOKEN) holds a line break"]);
+    check(&["ls"], &[("SPOOL_TOKEN", "two\nlines")], 2, &["--token (or SPOOL_TOKEN) holds a line break"]);
 }
 
 #[test]
