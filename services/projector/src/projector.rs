@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_millis(250);
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Views thrown away in the life of a process before it gives up: damage that comes back is the disk's.
 const MENDS: u32 = 3;
+/// How long a step may go on when stopping. A log that went away is asked again for longer than a grace period lasts.
+const STEP_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time for writing out what is held back when stopping.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -304,7 +306,16 @@ impl Projector {
     pub async fn run(mut self, stop: Stop) -> Result<(), Error> {
         let mut pause = BACK_OFF.0;
         while !stop.is_finishing() {
-            match self.step_within(Wait::Upto(IDLE)).await {
+            // A step may be dropped anywhere: what is in the view by then is in it, with its position.
+            let step = tokio::select! {
+                biased;
+                step = self.step_within(Wait::Upto(IDLE)) => step,
+                () = late(&stop) => {
+                    tracing::warn!("a step did not end in time; what it lacks is folded at the next start");
+                    break;
+                }
+            };
+            match step {
                 Ok(_) => pause = BACK_OFF.0,
                 Err(error @ (Error::Log(_) | Error::NoRoom(_))) => {
                     tracing::warn!(error = &error as &dyn StdError, "the view can't follow the log; trying again");
@@ -337,6 +348,12 @@ impl Projector {
             building.view.discard();
         }
     }
+}
+
+/// Comes back when a step has lasted too long for a process that stops.
+async fn late(stop: &Stop) {
+    stop.finishing().await;
+    tokio::time::sleep(STEP_LIMIT).await;
 }
 
 /// A new view that is also the current one.

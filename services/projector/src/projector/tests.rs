@@ -193,3 +193,20 @@ async fn a_server_that_goes_and_comes_back_is_followed_on() {
     stop.finish();
     running.await.expect("no panic").expect("a clean end");
 }
+
+#[tokio::test]
+async fn who_is_told_to_stop_while_the_log_is_away_stops() {
+    let world = World::new().await;
+    let last = world.append(&sample::all_states()).await;
+    let projector = world.projector(world.config());
+    let (handle, log) = (projector.handle(), projector.deps.log.clone());
+    let stop = Stop::new();
+    let running = tokio::spawn(projector.run(stop.clone()));
+    eventually("all facts are in", || handle.position() == last).await;
+    drop(world.server);
+    eventually("the log is away", || !log.is_connected()).await;
+    stop.finish();
+    // A call that nobody answers is made again for more than half a minute.
+    let ended = tokio::time::timeout(Duration::from_secs(30), running).await.expect("it stops");
+    ended.expect("no panic").expect("a clean end");
+}
