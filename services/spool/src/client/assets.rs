@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::Value;
-use spool_proto::AssetId;
+use spool_proto::{AssetId, Code};
 
 use crate::cli::Ls;
 use crate::exit::Failure;
@@ -215,6 +215,7 @@ fn dash(value: &Value, depth: usize) -> Option<String> {
 /// `spool retry`
 pub(crate) async fn retry(client: &Client, out: Out, id: &AssetId) -> Result<(), Failure> {
     let answer = command(client, Method::POST, &format!("{}/retry", path(id))).await?;
+    until_seen(client, out, id, &answer).await;
     out.say(&answer, || format!("{id} is tried again; `spool watch {id}` follows it"));
     Ok(())
 }
@@ -222,8 +223,20 @@ pub(crate) async fn retry(client: &Client, out: Out, id: &AssetId) -> Result<(),
 /// `spool rm`
 pub(crate) async fn remove(client: &Client, out: Out, id: &AssetId) -> Result<(), Failure> {
     let answer = command(client, Method::DELETE, &path(id)).await?;
+    until_seen(client, out, id, &answer).await;
     out.say(&answer, || format!("{id} is deleted; its objects are being removed"));
     Ok(())
+}
+
+/// Waits until reads show what a command did. Else the next one, `watch` after `retry`, may still see what was before it.
+async fn until_seen(client: &Client, out: Out, id: &AssetId, answer: &Value) {
+    let Some(sequence) = answer["sequence"].as_u64() else { return };
+    match client.get(&format!("{}?at_least={sequence}", path(id))).await {
+        Ok(_) => {}
+        Err(failure) if failure.code.as_deref() == Some(Code::AssetDeleted.name()) => {}
+        // What was asked for is done all the same.
+        Err(failure) => out.note(&format!("done, and reads may not show it yet: {}", failure.sentence)),
+    }
 }
 
 /// A command: its answer, or at least that it was taken.
