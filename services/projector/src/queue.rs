@@ -80,7 +80,7 @@ impl Line {
     pub fn words(&self, lane: Lane) -> String {
         let (before, out) = (self.before(lane), self.out());
         let queue = match before {
-            0 if self.is_empty() => "no order is queued for it: a planner makes it, if one runs".to_owned(),
+            0 if self.is_empty() => "no order is queued for it, a planner has to make one".to_owned(),
             0 => "its order is the next one to be taken".to_owned(),
             1 => "at most one order is taken before it".to_owned(),
             n => format!("at most {n} orders are taken before it"),
@@ -89,6 +89,8 @@ impl Line {
             Transcoders::None => {
                 format!("no transcoder is connected, so nobody works: start one (`spool run transcoder`); {queue}")
             }
+            // Workers there are, and nothing for them.
+            Transcoders::Asking if self.is_empty() => queue,
             Transcoders::Asking => format!("it waits for a worker: {queue}"),
             Transcoders::Busy => format!("every worker is busy ({out} orders are out): {queue}"),
         }
@@ -131,7 +133,7 @@ mod tests {
         assert_eq!(words(line([0, 1, 0, 0], 1, false)), "it waits for a worker: its order is the next one to be taken");
         let mut nothing = line([0, 0, 0, 0], 1, false);
         nothing.lanes.values_mut().for_each(|queue| queue.out = 0);
-        assert_eq!(words(nothing), "it waits for a worker: no order is queued for it: a planner makes it, if one runs");
+        assert_eq!(words(nothing), "no order is queued for it, a planner has to make one");
         let nobody = line([1, 1, 0, 0], 0, false);
         assert_eq!(nobody.json(Lane::Next)["transcoders"], "none");
         assert_eq!(

@@ -216,9 +216,7 @@ impl Watched {
         }
         Ok(std::mem::take(&mut lock(&self.reading).clocks).spans(size))
     }
-}
 
-impl Watched {
     /// Is a packet missing or broken, in what was read?
     pub(crate) fn lost(&self) -> bool {
         let reading = lock(&self.reading);
