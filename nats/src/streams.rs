@@ -98,7 +98,7 @@ pub enum ConsumerName {
 
 impl ConsumerName {
     /// Every durable consumer.
-    pub const ALL: [ConsumerName; 11] = [
+    pub const ALL: [ConsumerName; 12] = [
         ConsumerName::Planner,
         ConsumerName::PlannerTimers,
         ConsumerName::PlannerAdvisories,
@@ -107,6 +107,7 @@ impl ConsumerName {
         ConsumerName::Lane(Lane::Next),
         ConsumerName::Lane(Lane::Bulk),
         ConsumerName::Lane(Lane::Pass),
+        ConsumerName::Lane(Lane::Sound),
         ConsumerName::Ingest,
         ConsumerName::IngestAdvisories,
         ConsumerName::Sweeper,
@@ -123,6 +124,7 @@ impl ConsumerName {
             ConsumerName::Lane(Lane::Next) => "lane-next",
             ConsumerName::Lane(Lane::Bulk) => "lane-bulk",
             ConsumerName::Lane(Lane::Pass) => "lane-pass",
+            ConsumerName::Lane(Lane::Sound) => "lane-sound",
             ConsumerName::Ingest => "ingest",
             ConsumerName::IngestAdvisories => "ingest-advisories",
             ConsumerName::Sweeper => "sweeper",

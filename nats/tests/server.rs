@@ -117,8 +117,8 @@ async fn what_differs_is_named_and_applied_and_what_is_missing_too() {
     let longer = Shape { lease: Duration::from_secs(77), ..Shape::default() };
     let differences = provision::check(&admin, &longer).await.expect("check");
     let fields: Vec<_> = differences.iter().map(|d| (d.what.as_str(), d.field.as_str())).collect();
-    let lanes =
-        ["lane-first", "lane-next", "lane-bulk", "lane-pass"].map(|lane| format!("consumer {lane} of SPOOL_JOBS"));
+    let lanes = ["lane-first", "lane-next", "lane-bulk", "lane-pass", "lane-sound"];
+    let lanes = lanes.map(|lane| format!("consumer {lane} of SPOOL_JOBS"));
     let ingest = "consumer ingest of SPOOL_INGEST";
     let changed = |name| [(name, "ack_wait"), (name, "backoff")];
     let expected = lanes.iter().map(String::as_str).chain([ingest]).flat_map(changed);

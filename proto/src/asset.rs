@@ -316,6 +316,7 @@ impl Asset {
             Item::Video { generation, .. }
             | Item::Pass { generation, .. }
             | Item::Audio { generation, .. }
+            | Item::AudioPass { generation, .. }
             | Item::Still { generation, .. } => self.generations.get(generation).map_or(0, |it| it.rounds(item)),
         }
     }

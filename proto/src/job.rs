@@ -59,6 +59,8 @@ pub enum Job {
     Pass(VideoOrder),
     /// See [`AudioOrder`].
     Audio(AudioOrder),
+    /// An [`AudioOrder`] of a long source: as long as the sound, so for hands of its own.
+    AudioPass(AudioOrder),
     /// See [`StillOrder`].
     Still(StillOrder),
 }
@@ -71,6 +73,7 @@ impl Job {
             Job::Video(order) => Item::Video { generation: order.generation, chunk: order.first },
             Job::Pass(order) => Item::Pass { generation: order.generation, chunk: order.first },
             Job::Audio(order) => Item::Audio { generation: order.generation, track: order.track },
+            Job::AudioPass(order) => Item::AudioPass { generation: order.generation, track: order.track },
             Job::Still(order) => Item::Still { generation: order.generation, name: order.name.clone() },
         }
     }
@@ -81,6 +84,18 @@ impl Job {
 const ORDER_SEGMENTS: u32 = 6;
 /// A source that can't be cut, of no more segments than this (64 s), is one order: reading its start twice would not pay.
 const WHOLE_SEGMENTS: u32 = 16;
+
+/// Sound of more segments than this (5 min, some six seconds of work) is an order for hands of its own.
+const SHORT_SOUND_SEGMENTS: u32 = 75;
+
+/// The order for the sound of a plan. One encoder makes all of it, so that nothing is heard between two chunks; like the
+/// picture's orders it follows from the plan alone.
+pub fn sound(generation: u32, plan: &Plan) -> Option<Job> {
+    plan.audio.as_ref()?;
+    let order = AudioOrder { generation, track: 0 };
+    let is_short = plan.chunks.iter().sum::<u32>() <= SHORT_SOUND_SEGMENTS;
+    Some(if is_short { Job::Audio(order) } else { Job::AudioPass(order) })
+}
 
 /// The orders for the picture of a plan, in order of their chunks, without gap or overlap.
 ///
@@ -156,7 +171,7 @@ mod tests {
         let span = |job: Job| match job {
             Job::Video(it) => format!("{}..{}", it.first, it.last),
             Job::Pass(it) => format!("pass {}..{}", it.first, it.last),
-            Job::Inspect(_) | Job::Audio(_) | Job::Still(_) => panic!("no picture: {job:?}"),
+            Job::Inspect(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_) => panic!("no picture: {job:?}"),
         };
         picture(1, &plan).into_iter().map(span).collect()
     }
@@ -174,5 +189,13 @@ mod tests {
         assert_eq!(spans(Cut::Whole, &[1, 1, 1, 2, 2, 3, 3, 3]), ["0..7"]);
         assert_eq!(spans(Cut::Whole, &[1, 1, 1, 2, 2, 3, 3, 4]), ["0..3", "pass 4..7"]);
         assert_eq!(spans(Cut::Whole, &[40]), ["0..0"]);
+    }
+
+    #[test]
+    fn long_sound_has_an_order_of_its_own_kind() {
+        let item =
+            |segments| sound(1, &plan(&[segments], u64::from(segments) * 4_000)).map(|job| job.item().to_string());
+        assert_eq!([75, 76].map(item), [Some("g1-a0".to_owned()), Some("g1-pa0".to_owned())]);
+        assert_eq!(sound(1, &Plan { audio: None, ..plan(&[1], 4_000) }), None);
     }
 }

@@ -54,6 +54,7 @@ mod tests {
             Item::Video { generation: 2, chunk: 9 },
             Item::Pass { generation: 1, chunk: 4 },
             Item::Audio { generation: 1, track: 0 },
+            Item::AudioPass { generation: 1, track: 0 },
             Item::Still { generation: 1, name: "poster".to_owned() },
         ] {
             let text = key(&tenant, &asset, &item);

@@ -57,13 +57,15 @@ pub enum Lane {
     Next,
     /// The rest.
     Bulk,
-    /// What takes as long as the video: for hands of its own, so that nothing short waits behind it.
+    /// Picture that takes as long as the video: for hands of its own, so that nothing short waits behind it.
     Pass,
+    /// Sound that takes long: for hands of its own again. Behind another video's pass it would keep a player waiting.
+    Sound,
 }
 
 impl Lane {
     /// Every lane, most urgent first.
-    pub const ALL: [Lane; 4] = [Lane::First, Lane::Next, Lane::Bulk, Lane::Pass];
+    pub const ALL: [Lane; 5] = [Lane::First, Lane::Next, Lane::Bulk, Lane::Pass, Lane::Sound];
 
     /// The token in subjects.
     pub fn name(self) -> &'static str {
@@ -72,6 +74,7 @@ impl Lane {
             Lane::Next => "next",
             Lane::Bulk => "bulk",
             Lane::Pass => "pass",
+            Lane::Sound => "sound",
         }
     }
 
@@ -86,6 +89,7 @@ impl Lane {
             Item::Video { chunk: 1..=9, .. } => Lane::Next,
             Item::Video { .. } => Lane::Bulk,
             Item::Pass { .. } => Lane::Pass,
+            Item::AudioPass { .. } => Lane::Sound,
         }
     }
 }
@@ -96,7 +100,7 @@ impl Work {
         match item {
             Item::Inspect { .. } => Work::Inspect,
             Item::Video { .. } | Item::Pass { .. } => Work::Video,
-            Item::Audio { .. } => Work::Audio,
+            Item::Audio { .. } | Item::AudioPass { .. } => Work::Audio,
             Item::Still { .. } => Work::Still,
         }
     }

@@ -108,10 +108,12 @@ impl Generation {
                 let orders = job::picture(*generation, self.plan());
                 match orders.iter().find(|job| job.item() == *item) {
                     Some(Job::Video(order) | Job::Pass(order)) => self.has_made(order),
-                    Some(Job::Inspect(_) | Job::Audio(_) | Job::Still(_)) | None => false,
+                    Some(Job::Inspect(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_)) | None => false,
                 }
             }
-            Item::Audio { track, .. } => self.audio.get(track).map_or(0, BTreeMap::len) == self.plan().chunks.len(),
+            Item::Audio { track, .. } | Item::AudioPass { track, .. } => {
+                self.audio.get(track).map_or(0, BTreeMap::len) == self.plan().chunks.len()
+            }
             Item::Still { name, .. } => self.stills.contains_key(name),
             Item::Inspect { .. } => false,
         };

@@ -36,6 +36,13 @@ pub enum Item {
         /// Track index.
         track: u32,
     },
+    /// A whole sound track that takes long: `g1-pa0`.
+    AudioPass {
+        /// Generation, from 1.
+        generation: u32,
+        /// Track index.
+        track: u32,
+    },
     /// A still picture: `g1-s-poster`.
     Still {
         /// Generation, from 1.
@@ -53,6 +60,7 @@ impl Item {
             Item::Video { generation, .. }
             | Item::Pass { generation, .. }
             | Item::Audio { generation, .. }
+            | Item::AudioPass { generation, .. }
             | Item::Still { generation, .. } => Some(*generation),
         }
     }
@@ -65,6 +73,7 @@ impl fmt::Display for Item {
             Item::Video { generation, chunk } => write!(f, "g{generation}-v{chunk}"),
             Item::Pass { generation, chunk } => write!(f, "g{generation}-p{chunk}"),
             Item::Audio { generation, track } => write!(f, "g{generation}-a{track}"),
+            Item::AudioPass { generation, track } => write!(f, "g{generation}-pa{track}"),
             Item::Still { generation, name } => write!(f, "g{generation}-s-{name}"),
         }
     }
@@ -96,6 +105,9 @@ fn parse_item(text: &str) -> Option<Item> {
     }
     if let Some(track) = numbered(rest, "a") {
         return Some(Item::Audio { generation, track });
+    }
+    if let Some(track) = numbered(rest, "pa") {
+        return Some(Item::AudioPass { generation, track });
     }
     let name = rest.strip_prefix("s-")?;
     is_plain_name(name).then(|| Item::Still { generation, name: name.to_owned() })

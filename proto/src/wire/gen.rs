@@ -721,7 +721,7 @@ pub struct Order {
     pub round: u32,
     #[prost(string, optional, tag = "2")]
     pub cause: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(oneof = "order::Job", tags = "10, 11, 12, 13, 14")]
+    #[prost(oneof = "order::Job", tags = "10, 11, 12, 13, 14, 15")]
     pub job: ::core::option::Option<order::Job>,
 }
 /// Nested message and enum types in `Order`.
@@ -738,6 +738,8 @@ pub mod order {
         Still(super::StillOrder),
         #[prost(message, tag = "14")]
         Pass(super::VideoOrder),
+        #[prost(message, tag = "15")]
+        AudioPass(super::AudioOrder),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

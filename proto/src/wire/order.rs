@@ -18,6 +18,7 @@ impl Wire<pb::order::Job> for Job {
             Job::Video(it) => pb::order::Job::Video(it.write()),
             Job::Pass(it) => pb::order::Job::Pass(it.write()),
             Job::Audio(it) => pb::order::Job::Audio(it.write()),
+            Job::AudioPass(it) => pb::order::Job::AudioPass(it.write()),
             Job::Still(it) => pb::order::Job::Still(it.write()),
         }
     }
@@ -27,6 +28,7 @@ impl Wire<pb::order::Job> for Job {
             pb::order::Job::Video(it) => Job::Video(Wire::read(it, place)?),
             pb::order::Job::Pass(it) => Job::Pass(Wire::read(it, place)?),
             pb::order::Job::Audio(it) => Job::Audio(Wire::read(it, place)?),
+            pb::order::Job::AudioPass(it) => Job::AudioPass(Wire::read(it, place)?),
             pb::order::Job::Still(it) => Job::Still(Wire::read(it, place)?),
         })
     }

@@ -71,6 +71,7 @@ fn order_name(job: &Job) -> &'static str {
         Job::Video(_) => "VideoOrder",
         Job::Pass(_) => "PassOrder",
         Job::Audio(_) => "AudioOrder",
+        Job::AudioPass(_) => "AudioPassOrder",
         Job::Still(_) => "StillOrder",
     }
 }
@@ -81,7 +82,7 @@ fn every_kind_of_fact_and_order_has_golden_bytes_and_every_file_a_sample() {
     for kind in Kind::ALL {
         assert!(events.iter().any(|(name, _)| *name == kind.name()), "no sample {kind:?} in samples.rs");
     }
-    for name in ["InspectOrder", "VideoOrder", "PassOrder", "AudioOrder", "StillOrder"] {
+    for name in ["InspectOrder", "VideoOrder", "PassOrder", "AudioOrder", "AudioPassOrder", "StillOrder"] {
         assert!(orders.iter().any(|(sample, _)| *sample == name), "no sample {name} in samples.rs");
     }
     for (name, event) in &events {

@@ -40,6 +40,7 @@ pub(crate) fn orders() -> Vec<(&'static str, Order)> {
         ("VideoOrder", order(0, None, Job::Video(VideoOrder { generation: 1, first: 3, last: 8 }))),
         ("PassOrder", order(0, None, Job::Pass(VideoOrder { generation: 1, first: 4, last: 44 }))),
         ("AudioOrder", order(2, Some("evt_y"), Job::Audio(AudioOrder { generation: 3, track: 1 }))),
+        ("AudioPassOrder", order(0, None, Job::AudioPass(AudioOrder { generation: 1, track: 0 }))),
         ("StillOrder", order(0, None, Job::Still(still))),
     ]
 }

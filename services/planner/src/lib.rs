@@ -293,7 +293,7 @@ fn wakes(fact: &Fact) -> bool {
 fn fault_slot(item: Item, round: u32) -> Slot {
     match item {
         Item::Inspect { verdict } => Slot::InspectFault { verdict, round },
-        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. } => {
+        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::AudioPass { .. } | Item::Still { .. } => {
             Slot::EncodeFault { item, round }
         }
     }

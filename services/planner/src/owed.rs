@@ -13,7 +13,7 @@ use spool_proto::deadline::{self, deadline};
 use spool_proto::event::{
     CheckFailed, Draft, EncodeFailed, EncodePlanned, Event, JobGivenUp, RenditionsCompleted, SourceRejected,
 };
-use spool_proto::job::{self, AudioOrder, InspectOrder, Job, Order, StillOrder};
+use spool_proto::job::{self, InspectOrder, Job, Order, StillOrder};
 use spool_proto::media::{Plan, SourceFacts};
 use spool_proto::problem::Fault;
 use spool_proto::{Asset, Code, Problem, Slot, Timestamp};
@@ -184,7 +184,7 @@ fn completed(generation: &Generation) -> RenditionsCompleted {
 /// first, since a retry can't help it; else the earliest.
 fn worst_fault(number: u32, generation: &Generation) -> Option<(&Rounds, &At<JobGivenUp>)> {
     let ends = |job: &Job| match job {
-        Job::Video(_) | Job::Pass(_) | Job::Audio(_) => true,
+        Job::Video(_) | Job::Pass(_) | Job::Audio(_) | Job::AudioPass(_) => true,
         Job::Still(_) | Job::Inspect(_) => false,
     };
     let waiting = unfinished(number, generation);
@@ -209,11 +209,11 @@ fn unfinished(number: u32, generation: &Generation) -> Vec<Job> {
     let plan = generation.plan();
     let stored = |job: &Job| match job {
         Job::Video(order) | Job::Pass(order) => generation.has_made(order),
-        Job::Inspect(_) | Job::Audio(_) | Job::Still(_) => false,
+        Job::Inspect(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_) => false,
     };
     let video = job::picture(number, plan).into_iter().filter(|job| !stored(job));
     let heard = (0..plan.chunk_count()).all(|chunk| generation.has_audio(chunk));
-    let audio = (!heard).then_some(Job::Audio(AudioOrder { generation: number, track: 0 }));
+    let audio = job::sound(number, plan).filter(|_| !heard);
     let missing = plan.stills.iter().map(|still| &still.name);
     let missing = missing.filter(|name| !generation.stills.contains_key(*name) && !is_given_up(generation, name));
     let stills = missing.map(|name| Job::Still(StillOrder { generation: number, name: name.clone() }));

@@ -39,12 +39,12 @@ fn missing(generation: u32, it: &Generation) -> Vec<Item> {
     let plan = it.plan();
     let is_open = |job: &Job| match job {
         Job::Video(order) | Job::Pass(order) => !it.has_made(order),
-        Job::Inspect(_) | Job::Audio(_) | Job::Still(_) => false,
+        Job::Inspect(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_) => false,
     };
     let video = job::picture(generation, plan).into_iter().filter(is_open).take(PARTS).map(|job| job.item());
-    let sound = plan.audio.is_some() && (0..plan.chunk_count()).any(|chunk| !it.has_audio(chunk));
+    let sound = (0..plan.chunk_count()).any(|chunk| !it.has_audio(chunk));
     let stills = plan.stills.iter().filter(|still| !it.stills.contains_key(&still.name));
-    let audio = sound.then_some(Item::Audio { generation, track: 0 });
+    let audio = job::sound(generation, plan).filter(|_| sound).map(|job| job.item());
     let stills = stills.map(|still| Item::Still { generation, name: still.name.clone() });
     video.chain(audio).chain(stills).collect()
 }
@@ -137,7 +137,7 @@ fn last_fault<'a>(asset: &'a Asset, item: &Item) -> Option<&'a JobGivenUp> {
         Item::Inspect { verdict } => {
             asset.inspect_faults.get(verdict).and_then(|rounds| rounds.values().next_back()).map(|fault| &fault.it)
         }
-        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. } => {
+        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::AudioPass { .. } | Item::Still { .. } => {
             asset.generation()?.standing_fault(item).map(|fault| &fault.it)
         }
     }
@@ -146,7 +146,7 @@ fn last_fault<'a>(asset: &'a Asset, item: &Item) -> Option<&'a JobGivenUp> {
 fn rounds(asset: &Asset, item: &Item) -> u32 {
     match item {
         Item::Inspect { verdict } => asset.inspect_faults.get(verdict).map_or(0, |rounds| rounds.len() as u32),
-        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. } => {
+        Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::AudioPass { .. } | Item::Still { .. } => {
             asset.generation().map_or(0, |generation| generation.rounds(item))
         }
     }

@@ -106,6 +106,7 @@ pub(super) fn is_over(asset: &Asset, item: Option<&Item>) -> bool {
             Item::Video { generation, .. }
             | Item::Pass { generation, .. }
             | Item::Audio { generation, .. }
+            | Item::AudioPass { generation, .. }
             | Item::Still { generation, .. },
         ) => {
             let standing = asset.generations.get(generation);

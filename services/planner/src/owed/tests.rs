@@ -37,7 +37,9 @@ fn check_orders(given: &Given, expected: &str) {
         Job::Video(video) | Job::Pass(video) if video.last > video.first => {
             format!("{}..{}", order.job.item(), video.last)
         }
-        Job::Inspect(_) | Job::Video(_) | Job::Pass(_) | Job::Audio(_) | Job::Still(_) => order.job.item().to_string(),
+        Job::Inspect(_) | Job::Video(_) | Job::Pass(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_) => {
+            order.job.item().to_string()
+        }
     });
     assert_eq!(text.collect::<Vec<_>>().join(" "), expected);
     assert!(answer.facts.is_empty() && answer.tick.is_some(), "{answer:?}");

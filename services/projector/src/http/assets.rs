@@ -20,7 +20,7 @@ use super::Reads;
 use super::range::is_known;
 use crate::card::Card;
 use crate::explain::{explain as explained, open_items, waits_in};
-use crate::queue::{Line, Transcoders, is_heard};
+use crate::queue::{Line, is_heard};
 use crate::short;
 use crate::view::keys::Place;
 use crate::view::rows::Entry;
@@ -227,7 +227,7 @@ async fn line(reads: &Reads) -> Result<Line, BoxError> {
         for lane in Lane::ALL {
             line.lanes.insert(lane, reads.deps.log.queue(lane).await?);
         }
-        if line.transcoders() != Transcoders::None {
+        if line.is_served() {
             break;
         }
     }

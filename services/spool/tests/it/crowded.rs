@@ -51,6 +51,25 @@ async fn a_video_that_is_read_through_in_one_pass_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sound_that_takes_long_holds_up_no_other() {
+    let stage = Stage::new(Shape::default()).await;
+    let front = stage.start("front", &FRONT, &[]);
+    let worker = worker(&stage, "0");
+    let tone = "-f lavfi -i sine=r=48000:d=400 -c:a aac -b:a 64k";
+    let talk = front.push(&clip(stage.dir.path(), "talk.m4a", tone));
+    stage.until_slot(&talk, "encode.audio.g1.0.0").await;
+    let sound = hold(&worker).await;
+    let explained = front.ask(&["explain", talk.as_str()])[0].to_string();
+    assert!(explained.contains("\"g1-pa0\""), "the order is named: {explained}");
+
+    let other = front.push(&picture_and_sound(stage.dir.path(), "other.mp4", 10));
+    front.until_status(&other, "ready").await;
+    assert!(worker.media_children().contains(&sound), "the sound still has its place");
+    signal(sound, Signal::CONT);
+    front.until_status(&talk, "ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_video_is_checked_and_begun_while_all_others_work_on_long_parts() {
     let stage = Stage::new(Shape::default()).await;
     let front = stage.start("front", &FRONT, &[]);

@@ -136,7 +136,7 @@ impl Attempt<'_> {
     ) -> Result<bool, Broke> {
         let now = self.worker.deps.clock.monotonic();
         match &self.order.job {
-            Job::Audio(audio) => {
+            Job::Audio(audio) | Job::AudioPass(audio) => {
                 let encode_ms = chunks.lap(now);
                 let slot = Slot::EncodeAudio { generation: encode.generation, track: audio.track, chunk };
                 self.state(encode, slot, AudioStored { receipt, encode_ms, missing_ms }.into()).await

@@ -52,13 +52,15 @@ pub enum Cage {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Children that run at the same time, for any order but passes.
+    /// Children that run at the same time, for any order that is not long as a whole.
     pub workers: usize,
     /// Children beside those for what is urgent alone (checks, and the first minutes of videos): so that a new video
     /// does not wait until a long part of another one is done. They go before the others on a busy processor.
     pub urgent_workers: usize,
     /// Children beside those for passes: orders that read a whole video through, because it can't be cut.
     pub pass_workers: usize,
+    /// Children beside those for the sound of long videos, which is made in one piece.
+    pub sound_workers: usize,
     /// Is the child caged?
     pub cage: Cage,
     /// Memory of one child.
@@ -77,6 +79,7 @@ impl Default for Config {
             workers: 2,
             urgent_workers: 1,
             pass_workers: 1,
+            sound_workers: 2,
             cage: Cage::Enforce,
             child_memory: Bytes::mib(3072),
             child_cpu: Span::secs(6 * 3600),
@@ -143,6 +146,7 @@ impl Hand {
     const ANY: Self = Self(&[Lane::First, Lane::Next, Lane::Bulk]);
     const URGENT: Self = Self(&[Lane::First, Lane::Next]);
     const PASS: Self = Self(&[Lane::Pass]);
+    const SOUND: Self = Self(&[Lane::Sound]);
 }
 
 /// The hands of one process. Every lane has one, or its orders would wait for ever.
@@ -151,6 +155,7 @@ fn hands(config: &Config) -> Vec<Hand> {
     some(Hand::ANY, config.workers.max(1))
         .chain(some(Hand::URGENT, config.urgent_workers))
         .chain(some(Hand::PASS, config.pass_workers.max(1)))
+        .chain(some(Hand::SOUND, config.sound_workers.max(1)))
         .collect()
 }
 

@@ -76,12 +76,14 @@ pub fn start(asset: Option<&Asset>, order: &Order) -> Start {
                 }
             })
         }
-        Job::Audio(audio) => with_generation(asset, source, audio.generation, |generation, encode| {
-            match (0..generation.plan().chunk_count()).find(|chunk| !generation.has_audio(*chunk)) {
-                Some(from_chunk) => Start::Audio { encode, from_chunk },
-                None => Start::Nothing("every chunk stands"),
-            }
-        }),
+        Job::Audio(audio) | Job::AudioPass(audio) => {
+            with_generation(asset, source, audio.generation, |generation, encode| {
+                match (0..generation.plan().chunk_count()).find(|chunk| !generation.has_audio(*chunk)) {
+                    Some(from_chunk) => Start::Audio { encode, from_chunk },
+                    None => Start::Nothing("every chunk stands"),
+                }
+            })
+        }
         Job::Still(still) => with_generation(asset, source, still.generation, |generation, encode| {
             if generation.stills.contains_key(&still.name) {
                 return Start::Nothing("the still stands");

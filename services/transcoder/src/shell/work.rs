@@ -230,9 +230,14 @@ impl Attempt<'_> {
             (Item::Inspect { verdict }, false) => {
                 (Slot::UploadVerdict { verdict }, CheckFailed { problem, attempts }.into())
             }
-            (item @ (Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::Still { .. }), _) => {
-                (Slot::EncodeFault { item, round }, JobGivenUp { problem, attempts }.into())
-            }
+            (
+                item @ (Item::Video { .. }
+                | Item::Pass { .. }
+                | Item::Audio { .. }
+                | Item::AudioPass { .. }
+                | Item::Still { .. }),
+                _,
+            ) => (Slot::EncodeFault { item, round }, JobGivenUp { problem, attempts }.into()),
         };
         if let Err(err) = self.append(slot, event).await {
             tracing::warn!(error = &err as &dyn std::error::Error, cause = ?err.source(), "could not state that the order is given up");
