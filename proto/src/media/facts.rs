@@ -140,6 +140,9 @@ pub struct VideoFacts {
     /// Longest time for which the source shows one frame on purpose; 0 where nobody measured it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub longest_gap_ns: u64,
+    /// A frame that comes later than this behind its neighbour states a wrong time; 0 where none does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaps_over_ns: u64,
 }
 
 /// The chosen sound of a source.
@@ -162,6 +165,9 @@ pub struct AudioFacts {
     /// Longest time for which the source has no sound on purpose; 0 where nobody measured it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub longest_gap_ns: u64,
+    /// Sound that comes later than this behind its neighbour states a wrong time; 0 where none does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaps_over_ns: u64,
 }
 
 /// What inspecting a source found; the measure that every worker uses.

@@ -125,6 +125,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         first_ns: 0,
         end_ns,
         longest_gap_ns: 40 * NS_PER_MS,
+        leaps_over_ns: 0,
     };
     let audio = AudioFacts {
         stream: 0,
@@ -135,6 +136,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         first_ns: 0,
         end_ns,
         longest_gap_ns: 0,
+        leaps_over_ns: 0,
     };
     SourceFacts {
         container: Container::Mp4,

@@ -68,6 +68,8 @@ pub struct VideoFacts {
     pub end_ns: u64,
     #[prost(uint64, tag = "18")]
     pub longest_gap_ns: u64,
+    #[prost(uint64, tag = "19")]
+    pub leaps_over_ns: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AudioFacts {
@@ -87,6 +89,8 @@ pub struct AudioFacts {
     pub end_ns: u64,
     #[prost(uint64, tag = "8")]
     pub longest_gap_ns: u64,
+    #[prost(uint64, tag = "9")]
+    pub leaps_over_ns: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SourceFacts {

@@ -20,9 +20,10 @@ message! {
     SourceRef as SourceRef { upload, piece_bytes, size_bytes, sha256, runs }
     VideoFacts as VideoFacts {
         stream, codec, width, height, pixel_aspect, orientation, display_width, display_height, frame_rate, variable_rate,
-        frames, interlaced, bit_depth, dynamic_range, colorimetry, first_ns, end_ns, longest_gap_ns
+        frames, interlaced, bit_depth, dynamic_range, colorimetry, first_ns, end_ns, longest_gap_ns,
+        leaps_over_ns
     }
-    AudioFacts as AudioFacts { stream, codec, sample_rate, channels, language, first_ns, end_ns, longest_gap_ns }
+    AudioFacts as AudioFacts { stream, codec, sample_rate, channels, language, first_ns, end_ns, longest_gap_ns, leaps_over_ns }
     SourceFacts as SourceFacts {
         container, cut, zero_ns, end_ns, video, audio, video_streams, audio_streams, subtitle_streams, has_location,
         has_device, keyframe_gaps_ms, promised_ms, damage

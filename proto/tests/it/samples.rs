@@ -110,6 +110,7 @@ fn facts() -> SourceFacts {
         first_ns: 40_000_000,
         end_ns: 100_000_000_000,
         longest_gap_ns: 0,
+        leaps_over_ns: 0,
     };
     let audio = AudioFacts {
         stream: 2,
@@ -120,6 +121,7 @@ fn facts() -> SourceFacts {
         first_ns: 21_333_333,
         end_ns: 99_999_999_999,
         longest_gap_ns: 0,
+        leaps_over_ns: 0,
     };
     SourceFacts {
         container: Container::Matroska,
@@ -155,6 +157,7 @@ fn bare_facts() -> SourceFacts {
         first_ns: 0,
         end_ns: 7,
         longest_gap_ns: 0,
+        leaps_over_ns: 0,
     };
     SourceFacts {
         container: Container::Audio,

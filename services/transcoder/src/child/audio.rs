@@ -50,7 +50,8 @@ pub fn run(
         encoder: encoder(wanted, layout.clone(), from_chunk, output)?,
         missing,
         longest_gap_ns: i64::try_from(audio.longest_gap_ns).unwrap_or(i64::MAX),
-        retimer: Retimer::new(layout.samples, u64::from(wanted.sample_rate) / JITTER_PER_SECOND),
+        retimer: Retimer::new(layout.samples, u64::from(wanted.sample_rate) / JITTER_PER_SECOND)
+            .with_leaps_over(layout::samples_of(audio.leaps_over_ns, wanted.sample_rate)),
         channels: wanted.channels,
         pushed: 0,
         sample_rate: wanted.sample_rate,

@@ -92,10 +92,18 @@ pub fn read(
     demuxed.container = lock(&container).clone();
     demuxed.streams = lock(&reading.met).iter().map(|stream| lock(stream).clone()).collect();
     demuxed.streams.sort_by(|a, b| a.id.cmp(&b.id));
+    let end_may_leap = demuxed.container.as_ref().is_some_and(is_mpeg_system);
     for stream in &mut demuxed.streams {
-        stream.samples.sort();
+        stream.samples.sort(end_may_leap);
     }
     Ok(demuxed)
+}
+
+/// A transport or programme stream: packets with a clock, and no index.
+fn is_mpeg_system(container: &gst::Caps) -> bool {
+    let form = container.structure(0);
+    let system = |s: &gst::StructureRef| s.get::<bool>("systemstream").unwrap_or(false);
+    form.is_some_and(|s| s.name() == "video/mpegts" || s.name() == "video/mpeg" && system(s))
 }
 
 /// The caps of the whole are known to the parser's own typefinder alone: one put before it is never asked, because

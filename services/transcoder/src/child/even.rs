@@ -45,6 +45,11 @@ impl<P> Even<P> {
         if self.waiting.len() > MOST_WAITING { self.first_waiting().into_iter().collect() } else { Vec::new() }
     }
 
+    /// Time of the last picture that was given one.
+    pub fn last_ns(&self) -> Option<i64> {
+        self.last_ns
+    }
+
     /// What still waits when nothing follows.
     pub fn rest(&mut self) -> Vec<(i64, P)> {
         std::iter::from_fn(|| self.first_waiting()).collect()

@@ -246,6 +246,7 @@ mod tests {
             first_ns: 0,
             end_ns: 0,
             longest_gap_ns: 0,
+            leaps_over_ns: 0,
         }
     }
 

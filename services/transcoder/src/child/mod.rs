@@ -21,6 +21,7 @@ mod encoder;
 pub mod even;
 pub mod head;
 pub mod inspect;
+mod leaps;
 mod limits;
 mod link;
 pub mod mend;

@@ -337,7 +337,7 @@ impl<'a> Tables<'a> {
         {
             samples.stop_at(edit.empty_ns + edit.length_ns);
         }
-        samples.sort();
+        samples.sort(false);
         Some(samples)
     }
 

@@ -2,6 +2,8 @@
 
 use spool_proto::media::{FrameRate, NS_PER_MS, NS_PER_S};
 
+use super::leaps;
+
 /// Distances between frames that differ from their median by less than this still count as constant: clocks of
 /// milliseconds and of 600 ticks a second round so.
 const JITTER_NS: u64 = 2 * NS_PER_MS;
@@ -44,6 +46,8 @@ pub struct Samples {
     end_ns: u64,
     /// An index states how long each is shown: then no distance is a hole.
     stated: bool,
+    /// Some times leapt and were settled: none of the others is so far from its neighbour. 0 where none did.
+    leaps_over_ns: u64,
 }
 
 /// What a stream's samples add up to.
@@ -65,6 +69,8 @@ pub struct Summary {
     pub longest_gap_ns: u64,
     /// The same, whether it looks like a hole or not: what a source that lost nothing does on purpose.
     pub longest_pause_ns: u64,
+    /// A sample that comes later than this behind its neighbour has a wrong time; 0 where none has.
+    pub leaps_over_ns: u64,
 }
 
 impl Samples {
@@ -95,9 +101,17 @@ impl Samples {
         self.end_ns = self.end_ns.min(stop_ns);
     }
 
-    /// Sorts by time of presentation; to be called once before the questions below.
-    pub fn sort(&mut self) {
+    /// Settles times that leap, and sorts by time of presentation; to be called once, with all of them taken in by order of
+    /// decoding, before the questions below. `end_may_leap`: nothing but their own clock says where the last ones lie.
+    pub fn sort(&mut self, end_may_leap: bool) {
+        let leapt = leaps::settle(&mut self.times) | (end_may_leap && leaps::settle_end(&mut self.times));
         self.times.sort_unstable();
+        if leapt {
+            self.leaps_over_ns = leaps::longest_step(&self.times);
+            // The end may be that of one that leapt; without it the last one lasts as long as its neighbours.
+            let last_ns = self.times.last().map_or(0, |(at, _)| *at);
+            self.end_ns = if self.end_ns > last_ns + self.leaps_over_ns { 0 } else { self.end_ns };
+        }
     }
 
     /// Is one of the samples at that time, give or take a microsecond?
@@ -132,6 +146,7 @@ impl Samples {
             doubled: gaps.first() == Some(&0),
             longest_gap_ns: gaps.last().copied().unwrap_or(0),
             longest_pause_ns: holes.last().or(gaps.last()).copied().unwrap_or(0),
+            leaps_over_ns: self.leaps_over_ns,
         })
     }
 
@@ -186,7 +201,7 @@ mod tests {
         for (i, at) in times.into_iter().enumerate() {
             samples.push(at, None, i % 10 == 0);
         }
-        samples.sort();
+        samples.sort(false);
         samples
     }
 
@@ -221,6 +236,19 @@ mod tests {
         // 25 fps, a keyframe every 10 frames; the second segment starts in the middle of a group.
         let gaps = samples((0..50).map(|i| i * 40 * NS_PER_MS)).keyframe_gaps_ms(0, NS_PER_S);
         assert_eq!(gaps, [360, 360]);
+    }
+
+    #[test]
+    fn one_wrong_time_makes_nothing_longer() {
+        let mut samples = Samples::default();
+        for i in 0..50 {
+            let at = i * 40 * NS_PER_MS + if i == 20 { 20 * 3600 * NS_PER_S } else { 0 };
+            samples.push(at, Some(40 * NS_PER_MS), i % 10 == 0);
+        }
+        samples.sort(false);
+        let summary = samples.summary().unwrap();
+        assert_eq!((summary.end_ns, summary.count, summary.variable), (2_000 * NS_PER_MS, 50, false));
+        assert_eq!((summary.rate, summary.leaps_over_ns), (FrameRate { num: 25, den: 1 }, 10 * NS_PER_S));
     }
 
     #[test]

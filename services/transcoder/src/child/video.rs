@@ -15,6 +15,7 @@ use super::edits::Ends;
 use super::even::Even;
 use super::head::{self, Colour};
 use super::inspect::seconds;
+use super::leaps;
 use super::mend;
 use super::missing::{Counted, LEAST_HOLE_NS, Missing};
 use super::rung::{Entry, Making, RungEncoder};
@@ -177,8 +178,15 @@ impl<'a> Laying<'a> {
     /// Takes a decoded frame; answers when nothing more is needed, or needed from here.
     fn sample(&mut self, sample: &gst::Sample) -> Result<Option<Read>, Failure> {
         let Some(picture) = Picture::of(sample) else { return Ok(None) };
-        let placed = self.even.take(self.work.timeline_ns(sample), self.first_ns, picture);
+        let at_ns = self.work.timeline_ns(sample).filter(|at_ns| !self.leaps(*at_ns));
+        let placed = self.even.take(at_ns, self.first_ns, picture);
         self.lay(placed)
+    }
+
+    fn leaps(&self, at_ns: i64) -> bool {
+        let video = self.work.video;
+        let end_ns = video.end_ns as i64 - self.work.plan.zero_ns as i64;
+        leaps::leaps(at_ns, self.even.last_ns(), end_ns, video.leaps_over_ns)
     }
 
     fn lay(&mut self, placed: Vec<(i64, Picture)>) -> Result<Option<Read>, Failure> {

@@ -197,3 +197,45 @@ fn a_transport_stream_whose_picture_pauses_keeps_its_length_its_sound_and_its_ti
         assert!(at_these_ms(&flashes, &shown), "{name}: {flashes:?}");
     }
 }
+
+/// A transport stream one of whose times is three hours ahead: of the packet of that name that comes `nth` from the end.
+fn with_a_wrong_time(mut stream: Vec<u8>, name: u8, nth: usize) -> Vec<u8> {
+    const WRONG_BY: u64 = 3 * 3600 * 90_000;
+    let starts = (0..stream.len()).step_by(188).filter(|at| stream[at + 1] & 0x40 != 0).map(|at| {
+        let extra = stream[at + 3] & 0x20 != 0;
+        at + 4 + if extra { 1 + usize::from(stream[at + 4]) } else { 0 }
+    });
+    let starts: Vec<usize> = starts.filter(|at| stream[*at..].starts_with(&[0, 0, 1, name])).collect();
+    let at = starts[starts.len() - nth];
+    let times = if stream[at + 7] >> 6 == 3 { 2 } else { 1 };
+    for time in stream[at + 9..at + 9 + times * 5].chunks_exact_mut(5) {
+        let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|n| u64::from(time[n]));
+        let right = (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1;
+        let wrong = right + WRONG_BY;
+        time[0] = time[0] & 0xf1 | (wrong >> 29) as u8 & 0x0e;
+        time[1..].copy_from_slice(&[
+            (wrong >> 22) as u8,
+            (wrong >> 14) as u8 | 1,
+            (wrong >> 7) as u8,
+            (wrong << 1) as u8 | 1,
+        ]);
+    }
+    stream
+}
+
+#[test]
+fn one_wrong_time_of_a_transport_stream_makes_nothing_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let good =
+        std::fs::read(made(dir.path(), "a.ts", "-t 4 -c:v libx264 -preset veryfast -g 25 -bf 2 -c:a aac")).unwrap();
+    let (picture, sound) = (0xe0, 0xc0);
+    for (name, nth) in [(picture, 40), (picture, 1), (sound, 4)] {
+        let path = dir.path().join(format!("{name:x}-{nth}.ts"));
+        std::fs::write(&path, with_a_wrong_time(good.clone(), name, nth)).unwrap();
+        let facts = facts(&path);
+        let span_ms = (facts.end_ns - facts.zero_ns) / 1_000_000;
+        assert!((3_960..4_100).contains(&span_ms), "{name:x} {nth}: {span_ms} ms: {facts:?}");
+        let (frames, ..) = encoded(&path, &facts);
+        assert!((100..=101).contains(&frames), "{name:x} {nth}: {frames} frames");
+    }
+}

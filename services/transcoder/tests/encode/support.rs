@@ -135,6 +135,7 @@ fn facts_by_ffprobe(path: &Path) -> SourceFacts {
             first_ns,
             end_ns,
             longest_gap_ns: 0,
+            leaps_over_ns: 0,
         }
     });
     let spans: Vec<(u64, u64)> = video
@@ -217,6 +218,7 @@ fn video_facts(path: &Path, s: &serde_json::Value) -> VideoFacts {
         first_ns,
         end_ns,
         longest_gap_ns: 0,
+        leaps_over_ns: 0,
     }
 }
 

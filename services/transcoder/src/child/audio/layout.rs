@@ -2,8 +2,16 @@
 
 use spool_proto::media::{AudioPlan, Plan};
 
+use super::super::leaps::leaps;
+
 /// Samples of one AAC frame, and what the encoder puts before the first one.
 pub(super) const FRAME: u64 = 1024;
+
+/// Samples in a time, rounded.
+pub(super) fn samples_of(ns: u64, sample_rate: u32) -> u64 {
+    let samples = (u128::from(ns) * u128::from(sample_rate) + 500_000_000) / 1_000_000_000;
+    u64::try_from(samples).unwrap_or(u64::MAX / 2)
+}
 
 /// Where AAC frames and segments lie, known before the first sample comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +27,7 @@ pub(super) struct Layout {
 impl Layout {
     /// A segment starts at the AAC frame nearest to its place on the grid; every planned segment has at least one.
     pub(super) fn of(plan: &Plan, audio: &AudioPlan) -> Self {
-        let to_samples = |ns: u64| {
-            let samples = (u128::from(ns) * u128::from(audio.sample_rate) + 500_000_000) / 1_000_000_000;
-            u64::try_from(samples).unwrap_or(u64::MAX / 2)
-        };
+        let to_samples = |ns: u64| samples_of(ns, audio.sample_rate);
         let samples = to_samples(plan.duration_ns());
         let segments: u32 = plan.chunks.iter().sum();
         let frames = samples.div_ceil(FRAME).max(1) + 1;
@@ -52,6 +57,8 @@ pub(super) struct Retimer {
     pub(super) next: u64,
     total: u64,
     jitter: u64,
+    /// A block that comes later than this states a wrong time; 0 where none does.
+    leaps_over: u64,
 }
 
 /// What to do with a block: so much silence, then its samples from `skip`, `keep` of them.
@@ -65,7 +72,12 @@ pub(super) struct Placed {
 impl Retimer {
     /// Over `total` samples; times that are off by `jitter` at most are rounding.
     pub(super) fn new(total: u64, jitter: u64) -> Self {
-        Self { next: 0, total, jitter }
+        Self { next: 0, total, jitter, leaps_over: 0 }
+    }
+
+    /// Whose blocks that come later than `samples` state wrong times.
+    pub(super) fn with_leaps_over(self, samples: u64) -> Self {
+        Self { leaps_over: samples, ..self }
     }
 
     /// Is the timeline laid to its end?
@@ -76,6 +88,7 @@ impl Retimer {
     /// A block of `length` samples at sample `at` of the timeline; without a time it follows what was there.
     pub(super) fn place(&mut self, at: Option<i64>, length: u64) -> Placed {
         let next = i64::try_from(self.next).unwrap_or(i64::MAX);
+        let at = at.filter(|at| !leaps(*at, Some(next), 0, self.leaps_over));
         let off = at.map_or(0, |at| at.saturating_sub(next));
         let continuous = self.next > 0 && off.unsigned_abs() <= self.jitter;
         let off = if continuous { 0 } else { off };
@@ -134,6 +147,14 @@ mod tests {
         check(None, 1000, (0, 0, 1000), 7000);
         check(Some(9500), 2000, (2500, 0, 500), 10_000);
         check(Some(11_500), 2000, (0, 0, 0), 10_000);
+    }
+
+    #[test]
+    fn a_block_that_leaps_follows_what_was_there() {
+        let mut retimer = Retimer::new(10_000, 10).with_leaps_over(3_000);
+        assert_eq!(retimer.place(Some(0), 1000), Placed { silence: 0, skip: 0, keep: 1000 });
+        assert_eq!(retimer.place(Some(4_001), 500), Placed { silence: 0, skip: 0, keep: 500 });
+        assert_eq!(retimer.place(Some(4_500), 1000), Placed { silence: 3_000, skip: 0, keep: 1000 });
     }
 
     #[test]

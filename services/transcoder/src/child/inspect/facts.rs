@@ -168,6 +168,7 @@ impl Facts<'_> {
             first_ns: summary.first_ns,
             end_ns: summary.end_ns,
             longest_gap_ns: self.on_purpose_ns(&summary),
+            leaps_over_ns: summary.leaps_over_ns,
         })
     }
 
@@ -199,6 +200,7 @@ impl Facts<'_> {
             first_ns,
             end_ns,
             longest_gap_ns: self.on_purpose_ns(&summary),
+            leaps_over_ns: summary.leaps_over_ns,
         })
     }
 }
