@@ -16,6 +16,10 @@ const ANYWHERE: &str = "127.0.0.1:0";
 
 /// Runs the demo; with `once` it stops everything at the end.
 pub(crate) fn run(file: Option<&Path>, once: bool) -> Result<(), Failure> {
+    if let Some(file) = file {
+        // Before minutes of building.
+        fs::File::open(file).map_err(|error| format!("open {}: {error}", file.display()))?;
+    }
     let nats = setup::run(setup::For::Use)?;
     must(cargo().args(["build", "--release", "--locked", "--package", "spool"]))?;
     let spool = target().join("release/spool");
@@ -50,16 +54,15 @@ fn clip(home: &Path) -> Result<PathBuf, Failure> {
     }
     println!("making a clip of 20 s: {}", clip.display());
     // Bars that wander, with their corner of noise: 600 frames at 30 fps and as much sound.
-    let half_made = home.join("clip.part");
-    let description = format!(
-        "videotestsrc pattern=smpte horizontal-speed=4 num-buffers=600 ! video/x-raw,width=1280,height=720,framerate=30/1 ! \
+    const DESCRIPTION: &str = "videotestsrc pattern=smpte horizontal-speed=4 num-buffers=600 ! video/x-raw,width=1280,height=720,framerate=30/1 ! \
          videoconvert ! x264enc speed-preset=veryfast key-int-max=60 ! h264parse ! queue ! mux. \
          audiotestsrc wave=sine freq=440 volume=0.2 samplesperbuffer=1600 num-buffers=600 ! \
          audio/x-raw,rate=48000,channels=2 ! audioconvert ! avenc_aac ! aacparse ! queue ! mux. \
-         mp4mux name=mux ! filesink location={}",
-        half_made.display()
-    );
-    must(Command::new("gst-launch-1.0").args(["--quiet", "--eos-on-shutdown"]).args(description.split_whitespace()))?;
-    fs::rename(&half_made, &clip)?;
+         mp4mux name=mux ! filesink location=clip.part";
+    let mut launch = Command::new("gst-launch-1.0");
+    launch.args(["--quiet", "--eos-on-shutdown"]).args(DESCRIPTION.split_whitespace());
+    // From within: the way there may hold blanks, which divide a description.
+    must(launch.current_dir(home))?;
+    fs::rename(home.join("clip.part"), &clip)?;
     Ok(clip)
 }

@@ -69,7 +69,19 @@ impl Config {
         if !(least.0..=most.0).contains(&piece.0) {
             return Err(format!("gateway.piece is {piece}; it can be {least} to {most}"));
         }
-        Ok(())
+        let spans = [("idle_timeout", self.idle_timeout), ("upload_expiry", self.upload_expiry)];
+        let spans = spans.map(|(name, span)| (name, span.0.is_zero()));
+        let counts = [
+            ("max_upload", self.max_upload.0),
+            ("max_uploads", self.max_uploads.into()),
+            ("max_transfers", self.max_transfers.into()),
+            ("max_transfers_per_client", self.max_transfers_per_client.into()),
+            ("requests_per_second", self.requests_per_second.into()),
+            ("max_body", self.max_body.0),
+            ("ingest_at_once", self.ingest_at_once.into()),
+        ];
+        let zero = counts.map(|(name, count)| (name, count == 0)).into_iter().chain(spans).find(|(_, zero)| *zero);
+        zero.map_or(Ok(()), |(name, _)| Err(format!("gateway.{name} is 0, so nothing could come in")))
     }
 }
 

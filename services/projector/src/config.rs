@@ -25,6 +25,26 @@ pub struct Config {
     pub keep_alive: Span,
 }
 
+/// Least memory of the cache: the database knows no smaller one.
+const LEAST_CACHE: Bytes = Bytes::mib(1);
+
+impl Config {
+    /// What no type says.
+    ///
+    /// # Errors
+    /// Which setting can't be, and what it can be, as a sentence.
+    pub fn judge(&self) -> Result<(), String> {
+        if self.cache.0 < LEAST_CACHE.0 {
+            return Err(format!("projector.cache is {}; it can be {LEAST_CACHE} or more", self.cache));
+        }
+        let url = &self.public_url;
+        if !url.is_empty() && !url.starts_with("https://") && !url.starts_with("http://") {
+            return Err(format!("projector.public_url is {url:?}; it begins with https:// or http://, or is empty"));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -191,7 +191,10 @@ fn judge(config: &Config) -> Result<(), String> {
     if config.http.max_connections == 0 {
         return Err("http.max_connections is 0, so nobody could connect".to_owned());
     }
-    config.gateway.judge()
+    config.gateway.judge()?;
+    #[cfg(feature = "transcoder")]
+    config.transcoder.judge()?;
+    config.projector.judge()
 }
 
 /// A token shorter than this can be guessed.

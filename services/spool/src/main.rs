@@ -87,6 +87,7 @@ async fn command(out: Out, cli: &Cli) -> Result<(), Failure> {
 fn check_config(out: Out, file: &cli::ConfigFile) -> Result<(), Failure> {
     let config = config::load(file.config.as_deref())?;
     config.may_listen(config.listen)?;
+    serve::telemetry::filter(&config.log)?;
     spool_gateway::check_roots(&config.gateway.roots)
         .map_err(|error| Failure::from_error(Exit::Config, "gateway.roots can't be used", error))?;
     out.say(&json!({"valid": true}), || format!("the configuration is valid\n{config:#?}"));

@@ -110,6 +110,18 @@ fn what_no_type_says_is_refused_too() {
     check_refused("", &[("SPOOL__NATS__PASSWORDS__ADMIN", "")], &["nats.passwords.admin is empty"]);
     check_refused("tokens = ['short']", &[], &["at least 16 characters"]);
     check_refused("[http]\nmax_connections = 0", &[], &["max_connections is 0"]);
+    check_refused("[gateway]\nmax_transfers = 0", &[], &["gateway.max_transfers is 0"]);
+    check_refused("[gateway]\nidle_timeout = '0s'", &[], &["gateway.idle_timeout is 0"]);
+    check_refused("[projector]\ncache = '1B'", &[], &["projector.cache is 1B; it can be 1MiB or more"]);
+    check_refused("[projector]\npublic_url = 'foo'", &[], &["projector.public_url is \"foo\""]);
+    #[cfg(feature = "transcoder")]
+    for (setting, words) in [
+        ("sound_workers = 0", "transcoder.sound_workers is 0"),
+        ("child_memory = '1MiB'", "it can be 256MiB or more"),
+        ("child_stall = '0s'", "transcoder.child_stall is 0s; it can be 1s or more"),
+    ] {
+        check_refused(&format!("[transcoder]\n{setting}"), &[], &[words]);
+    }
     for piece in ["0B", "1KiB", "1TiB"] {
         let words = [&format!("gateway.piece is {piece}") as &str, "64KiB to 256MiB"];
         check_refused(&format!("[gateway]\npiece = \"{piece}\""), &[], &words);

@@ -7,11 +7,16 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{LogFormat, Logs};
 use crate::exit::{Exit, Failure};
 
+/// What is logged.
+pub(crate) fn filter(logs: &Logs) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(&logs.filter).map_err(|error| {
+        Failure::from_error(Exit::Config, format!("log.filter {:?} is not understood", logs.filter), error)
+    })
+}
+
 /// Installs the one subscriber of this process.
 pub(crate) fn install(logs: &Logs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&logs.filter).map_err(|error| {
-        Failure::from_error(Exit::Config, format!("log.filter {:?} is not understood", logs.filter), error)
-    })?;
+    let filter = filter(logs)?;
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let installed = match logs.format {

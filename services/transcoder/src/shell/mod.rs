@@ -73,6 +73,35 @@ pub struct Config {
     pub max_picture_side: u32,
 }
 
+/// Least memory of a child: GStreamer with its plugins and one small picture.
+const LEAST_CHILD_MEMORY: Bytes = Bytes::mib(256);
+
+impl Config {
+    /// What no type says.
+    ///
+    /// # Errors
+    /// Which setting can't be, and what it can be, as a sentence.
+    pub fn judge(&self) -> Result<(), String> {
+        let workers =
+            [("workers", self.workers), ("pass_workers", self.pass_workers), ("sound_workers", self.sound_workers)];
+        if let Some((name, _)) = workers.iter().find(|(_, count)| *count == 0) {
+            return Err(format!("transcoder.{name} is 0, so its orders would wait for ever"));
+        }
+        if self.child_memory.0 < LEAST_CHILD_MEMORY.0 {
+            let memory = self.child_memory;
+            return Err(format!("transcoder.child_memory is {memory}; it can be {LEAST_CHILD_MEMORY} or more"));
+        }
+        let spans = [("child_cpu", self.child_cpu), ("child_stall", self.child_stall)];
+        match spans.iter().find(|(_, span)| span.0 < LEAST_SPAN) {
+            Some((name, span)) => Err(format!("transcoder.{name} is {span}; it can be {} or more", Span(LEAST_SPAN))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Shorter limits of a child end it before it has begun.
+const LEAST_SPAN: Duration = Duration::from_secs(1);
+
 impl Default for Config {
     fn default() -> Self {
         Self {
