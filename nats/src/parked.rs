@@ -211,11 +211,7 @@ impl Log {
         let failed = |source| ParkError { what: format!("bury message {sequence} of {stream}"), source };
         let from = ParkedSubject { stream: stream.to_owned(), consumer: consumer.to_owned(), sequence };
         if let Some(stored) = self.message_at_leader(stream, sequence).await.map_err(failed)? {
-            let buried = Buried {
-                subject: stored.subject.clone(),
-                headers: original_headers(&stored.headers, envelope::MSG_ID),
-                body: stored.body.clone(),
-            };
+            let buried = buried(&stored);
             let (why, Stored { subject, headers, body, .. }) = (why.to_owned(), stored);
             self.park(&Note { from, code, why, attempts, subject, headers, body }).await?;
             self.delete_message(stream, sequence).await.map_err(failed)?;
@@ -227,6 +223,26 @@ impl Log {
             headers,
             body,
         }))
+    }
+
+    /// A message that the server has given up, while it stands in its stream.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn given_up(&self, stream: &str, sequence: u64) -> Result<Option<Buried>, ParkError> {
+        let stored = self.message_at_leader(stream, sequence).await;
+        let failed = |source| ParkError { what: format!("read message {sequence} of {stream}"), source };
+        Ok(stored.map_err(failed)?.as_ref().map(buried))
+    }
+
+    /// Takes a message that the server has given up out of its stream, so that its subject is free, and parks nothing: what it
+    /// asks for is asked for anew. Repeatable; was there one?
+    ///
+    /// # Errors
+    /// When it is not known that it is gone.
+    pub async fn clear(&self, stream: &str, sequence: u64) -> Result<bool, ParkError> {
+        let failed = |source| ParkError { what: format!("remove message {sequence} of {stream}"), source };
+        self.delete_message(stream, sequence).await.map_err(failed)
     }
 
     /// Deletes one message of a stream; was there one?
@@ -244,6 +260,12 @@ impl Log {
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// A message that stands in its stream, as it will be parked.
+fn buried(stored: &Stored) -> Buried {
+    let headers = original_headers(&stored.headers, envelope::MSG_ID);
+    Buried { subject: stored.subject.clone(), headers, body: stored.body.clone() }
 }
 
 /// The headers a message had, with its dedup id, which lies under `id_name`.

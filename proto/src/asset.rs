@@ -11,6 +11,7 @@ use crate::envelope;
 use crate::event::{AssetRegistered, Body, Event, Fact, JobGivenUp, Problem, Published, RetryOf};
 use crate::id::{AssetId, TenantId, TextToken};
 use crate::media::{Part, SourceFacts, SourceRef, TakenOver};
+use crate::problem::Code;
 use crate::slot::{Item, Slot};
 use crate::time::Timestamp;
 
@@ -318,6 +319,24 @@ impl Asset {
             | Item::Audio { generation, .. }
             | Item::AudioPass { generation, .. }
             | Item::Still { generation, .. } => self.generations.get(generation).map_or(0, |it| it.rounds(item)),
+        }
+    }
+
+    /// Does this item's order go on though this round of it was given up? See [`Generation::goes_on`]; an inspection has
+    /// nothing to come forward by, and goes on where its worker was told to stop.
+    pub fn goes_on(&self, item: &Item, round: u32) -> bool {
+        match item {
+            Item::Inspect { verdict } => {
+                let fault = self.inspect_faults.get(verdict).and_then(|rounds| rounds.get(&round));
+                fault.is_some_and(|fault| fault.it.problem.code == Code::WorkerStopped)
+            }
+            Item::Video { generation, .. }
+            | Item::Pass { generation, .. }
+            | Item::Audio { generation, .. }
+            | Item::AudioPass { generation, .. }
+            | Item::Still { generation, .. } => {
+                self.generations.get(generation).is_some_and(|it| it.goes_on(item, round))
+            }
         }
     }
 

@@ -185,6 +185,8 @@ pub enum Code {
     ViewBehind,
     /// The workers died on this job.
     WorkerLost,
+    /// A worker that was told to stop handed this job back.
+    WorkerStopped,
 }
 
 impl Code {
@@ -256,6 +258,7 @@ impl Code {
         Code::UploadTooSlow,
         Code::ViewBehind,
         Code::WorkerLost,
+        Code::WorkerStopped,
     ];
 
     #[expect(clippy::too_many_lines, reason = "a flat table is honestly long")]
@@ -866,6 +869,15 @@ impl Code {
                 "The workers died on this job",
                 "{attempts} workers took {item} and none came back.",
                 "Retry it; look at the workers' logs if it happens again.",
+            ),
+            Code::WorkerStopped => row(
+                "worker_stopped",
+                503,
+                System,
+                AtOnce,
+                "A worker was stopped",
+                "The worker on {item} was told to stop and handed it back.",
+                "Nothing: another worker goes on where it stopped, and no attempt is used up.",
             ),
         }
     }

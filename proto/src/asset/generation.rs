@@ -8,6 +8,7 @@ use super::At;
 use crate::event::{AudioStored, JobGivenUp, Problem, RenditionsCompleted, StillStored, VideoStored};
 use crate::job::{self, Job, VideoOrder};
 use crate::media::Plan;
+use crate::problem::{Code, Fault};
 use crate::slot::Item;
 
 /// How a generation ended.
@@ -101,15 +102,52 @@ impl Generation {
         self.faults.get(&item.to_string()).map_or(0, super::next_round)
     }
 
-    /// The item's last fault, unless its result stands: for picture, all chunks of the order of that name.
+    /// Did this round of the item's order come forward: was a chunk of it stored after the round before was given up, and
+    /// before this one was, if it is?
+    pub fn came_forward(&self, item: &Item, round: u32) -> bool {
+        let faults = self.faults.get(&item.to_string());
+        let before = faults.and_then(|rounds| rounds.range(..round).next_back());
+        let since = before.map_or(self.plan.sequence, |(_, fault)| fault.sequence);
+        let until = faults.and_then(|rounds| rounds.get(&round)).map_or(u64::MAX, |fault| fault.sequence);
+        let in_it = |sequence: u64| sequence > since && sequence < until;
+        match item {
+            Item::Video { .. } | Item::Pass { .. } => self.picture_order(item).is_some_and(|order| {
+                self.video.range(order.first..=order.last).any(|(_, chunk)| in_it(chunk.sequence))
+            }),
+            Item::Audio { track, .. } | Item::AudioPass { track, .. } => {
+                self.audio.get(track).is_some_and(|chunks| chunks.values().any(|chunk| in_it(chunk.sequence)))
+            }
+            Item::Still { .. } | Item::Inspect { .. } => false,
+        }
+    }
+
+    /// Does the item's order go on though this round of it was given up? It does where workers went that came forward, or
+    /// that were told to stop: neither says anything about the order. Each further round needs a chunk more, or somebody
+    /// who stops workers; the deadline of the generation stands behind both.
+    pub fn goes_on(&self, item: &Item, round: u32) -> bool {
+        let fault = self.faults.get(&item.to_string()).and_then(|rounds| rounds.get(&round));
+        fault.is_some_and(|fault| {
+            let code = fault.it.problem.code;
+            let is_ours = code.fault() == Fault::System;
+            code == Code::WorkerStopped || (is_ours && self.came_forward(item, round))
+        })
+    }
+
+    /// The order for picture that has this name.
+    fn picture_order(&self, item: &Item) -> Option<VideoOrder> {
+        let orders = job::picture(item.generation()?, self.plan());
+        orders.into_iter().find(|job| job.item() == *item).and_then(|job| match job {
+            Job::Video(order) | Job::Pass(order) => Some(order),
+            Job::Inspect(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_) => None,
+        })
+    }
+
+    /// The fault that ended the item's order, unless its result stands (for picture, all chunks of the order of that name)
+    /// or the order goes on after it.
     pub fn standing_fault(&self, item: &Item) -> Option<&At<JobGivenUp>> {
         let stored = match item {
-            Item::Video { generation, .. } | Item::Pass { generation, .. } => {
-                let orders = job::picture(*generation, self.plan());
-                match orders.iter().find(|job| job.item() == *item) {
-                    Some(Job::Video(order) | Job::Pass(order)) => self.has_made(order),
-                    Some(Job::Inspect(_) | Job::Audio(_) | Job::AudioPass(_) | Job::Still(_)) | None => false,
-                }
+            Item::Video { .. } | Item::Pass { .. } => {
+                self.picture_order(item).is_some_and(|order| self.has_made(&order))
             }
             Item::Audio { track, .. } | Item::AudioPass { track, .. } => {
                 self.audio.get(track).map_or(0, BTreeMap::len) == self.plan().chunks.len()
@@ -120,7 +158,8 @@ impl Generation {
         if stored {
             return None;
         }
-        self.faults.get(&item.to_string()).and_then(|rounds| rounds.values().next_back())
+        let (round, fault) = self.faults.get(&item.to_string())?.iter().next_back()?;
+        (!self.goes_on(item, *round)).then_some(fault)
     }
 
     /// Keys of every object this generation's facts name.

@@ -174,6 +174,33 @@ fn a_fault_of_the_sound_stands_until_its_last_chunk() {
 }
 
 #[test]
+fn a_round_came_forward_by_what_its_order_stored_in_it() {
+    let item = Item::Pass { generation: G1, chunk: 1 };
+    let whole = Plan { cut: Cut::Whole, ..orders_of_their_own() };
+    let fault = |round| Slot::EncodeFault { item: item.clone(), round };
+    let lost = given_up(Code::WorkerLost);
+    let forward = |given: &Given, round| {
+        let asset = check_fold(given);
+        let it = &asset.generations[&G1];
+        (it.came_forward(&item, round), it.goes_on(&item, round), it.standing_fault(&item).is_some())
+    };
+    // Another order's chunk says nothing.
+    let given = Given::planned(whole).chunk(G1, 0);
+    assert_eq!(forward(&given, 0), (false, false, false));
+    let given = given.chunk(G1, 1);
+    assert_eq!(forward(&given, 0), (true, false, false), "nothing was given up yet");
+    let given = given.then(fault(0), lost.clone());
+    assert_eq!(forward(&given, 0), (true, true, false));
+    // What an earlier round stored does not count twice.
+    let given = given.then(fault(1), lost);
+    assert_eq!(forward(&given, 1), (false, false, true));
+    let stopped = given.then(fault(2), given_up(Code::WorkerStopped));
+    assert_eq!(forward(&stopped, 2), (false, true, false));
+    let inspect = Given::stored().then(Slot::InspectFault { verdict: 1, round: 0 }, given_up(Code::WorkerStopped));
+    assert!(check_fold(&inspect).goes_on(&Item::Inspect { verdict: 1 }, 0));
+}
+
+#[test]
 fn rounds_of_an_inspection_count_per_verdict_round() {
     let fault = |verdict, round| Slot::InspectFault { verdict, round };
     let given = Given::stored()

@@ -40,7 +40,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … and at the latest after this.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// An order of another round blocks the subject until its worker or the planner of its advisory has settled it.
-const BLOCKED_RETRY: Duration = Duration::from_secs(2);
+const BLOCKED_RETRY: Duration = Duration::from_millis(500);
 
 /// Configuration of the planner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,8 +219,9 @@ impl Planner {
         Ok(())
     }
 
-    /// An order ran out of deliveries: its bytes are parked, its subject freed, its fault said. Each step may be repeated: burying
-    /// again hands out what was parked, and the fault has one slot.
+    /// An order ran out of deliveries. Where its workers came forward, it is asked for anew: who died did so for reasons of
+    /// their own. Else its bytes are parked. Either way its fault is said and its subject freed. Each step may be repeated:
+    /// burying again hands out what was parked, and the fault has one slot.
     async fn bury(
         &self,
         stream: &str,
@@ -229,31 +230,53 @@ impl Planner {
         deliveries: u64,
         cause: &str,
     ) -> Result<Decision, String> {
+        let log = &self.deps.log;
+        let standing = log.given_up(stream, sequence).await.map_err(|error| chain(&error))?;
+        let order = standing.and_then(|it| wire::decode_order(&it.subject, &it.body).ok());
+        if let Some(order) = order
+            && self.came_forward(&order).await?
+        {
+            // The fault first: without it the order would be asked for in the same round, which the server may still know.
+            self.fault(&order, deliveries, cause).await?;
+            log.clear(stream, sequence).await.map_err(|error| chain(&error))?;
+            return Ok(Decision::Done);
+        }
         let why = format!("{deliveries} deliveries and no answer");
-        let buried = self.deps.log.bury(stream, sequence, consumer, Code::WorkerLost, &why, deliveries).await;
+        let buried = log.bury(stream, sequence, consumer, Code::WorkerLost, &why, deliveries).await;
         let Some(buried) = buried.map_err(|error| chain(&error))? else {
-            // A late worker settled it after all.
+            // A late worker settled it after all, or it was cleared before.
             return Ok(Decision::Done);
         };
         let Buried { subject, body, .. } = buried;
-        let order = match wire::decode_order(&subject, &body) {
-            Ok(order) => order,
-            Err(error) => return Ok(Decision::Park { code: Code::Internal, why: chain(&error) }),
-        };
+        match wire::decode_order(&subject, &body) {
+            Ok(order) => self.fault(&order, deliveries, cause).await.map(|()| Decision::Done),
+            Err(error) => Ok(Decision::Park { code: Code::Internal, why: chain(&error) }),
+        }
+    }
+
+    /// Did the workers of this order come forward with it in its round?
+    async fn came_forward(&self, order: &Order) -> Result<bool, String> {
         let item = order.job.item();
-        tracing::warn!(asset.id = %order.asset, "{deliveries} workers took {item} of {} and none came back", order.asset);
+        let facts = self.deps.log.read_asset(&order.tenant, &order.asset, None).await.map_err(|error| chain(&error))?;
+        let asset = Asset::fold(&facts);
+        let generation = item.generation().and_then(|number| asset.as_ref()?.generations.get(&number));
+        Ok(generation.is_some_and(|generation| generation.came_forward(&item, order.round)))
+    }
+
+    async fn fault(&self, order: &Order, deliveries: u64, cause: &str) -> Result<(), String> {
+        let (item, id) = (order.job.item(), &order.asset);
+        tracing::warn!(asset.id = %id, "{deliveries} workers took {item} of {id} and none came back");
         let problem = Problem::new(Code::WorkerLost).with("attempts", deliveries).with("item", &item);
         let given_up = JobGivenUp { problem, attempts: u32::try_from(deliveries).unwrap_or(u32::MAX) };
         self.append(Draft {
-            tenant: order.tenant,
-            asset: order.asset,
+            tenant: order.tenant.clone(),
+            asset: id.clone(),
             slot: fault_slot(item, order.round),
             event: given_up.into(),
             cause: Some(cause.to_owned()),
             actor: None,
         })
-        .await?;
-        Ok(Decision::Done)
+        .await
     }
 }
 

@@ -16,7 +16,7 @@ use spool_proto::event::{
 use spool_proto::job::{self, InspectOrder, Job, Order, StillOrder};
 use spool_proto::media::{Plan, SourceFacts};
 use spool_proto::problem::Fault;
-use spool_proto::{Asset, Code, Problem, Slot, Timestamp};
+use spool_proto::{Asset, Code, Item, Problem, Slot, Timestamp};
 
 use crate::plan::{self, Limits};
 
@@ -72,10 +72,13 @@ fn left_to_newer(asset: &Asset, now: Timestamp) -> Vec<Owed> {
 fn check(asset: &Asset, now: Timestamp, limits: &Limits) -> Vec<Owed> {
     let verdict = asset.verdict_round();
     let slot = Slot::UploadVerdict { verdict };
+    let item = Item::Inspect { verdict };
+    let round = asset.rounds(&item);
+    let ends = |round: u32| !asset.goes_on(&item, round);
     let faults = asset.inspect_faults.get(&verdict);
-    let round = faults.map_or(0, |rounds| rounds.len() as u32);
-    let attempts = faults.map_or(0, attempts);
-    if let Some(fault) = faults.and_then(|rounds| rounds.values().next_back()) {
+    let attempts = faults.map_or(0, |rounds| attempts(rounds, ends));
+    let last = faults.and_then(|rounds| rounds.iter().next_back()).filter(|(round, _)| ends(**round));
+    if let Some((_, fault)) = last {
         let problem = fault.it.problem.clone();
         return match problem.code.fault() {
             Fault::Input => vec![fact(asset, slot, SourceRejected { problem })],
@@ -139,7 +142,7 @@ fn outcome(
     now: Timestamp,
     limits: &Limits,
 ) -> Option<Event> {
-    let all = generation.faults.values().map(attempts).sum();
+    let all = generation.faults.values().map(|rounds| attempts(rounds, |_| true)).sum();
     let failed_after = |problem: Problem, attempts| Some(Event::from(EncodeFailed { problem, attempts }));
     let failed = |problem: Problem| failed_after(problem, all);
     if generation.plan().chunks.is_empty() {
@@ -154,8 +157,8 @@ fn outcome(
     if is_complete(generation) {
         return Some(completed(generation).into());
     }
-    if let Some((rounds, fault)) = worst_fault(asset.generation_number(), generation) {
-        return failed_after(fault.it.problem.clone(), attempts(rounds));
+    if let Some((attempts, fault)) = worst_fault(asset.generation_number(), generation) {
+        return failed_after(fault.it.problem.clone(), attempts);
     }
     failed(overdue(asset, now, "Encoding", deadline::ENCODE)?)
 }
@@ -168,8 +171,9 @@ fn is_complete(generation: &Generation) -> bool {
 }
 
 fn is_given_up(generation: &Generation, still: &str) -> bool {
-    let about = |item: &String| item.split_once("-s-").is_some_and(|(_, name)| name == still);
-    generation.faults.keys().any(about)
+    let of_it = |item: &Item| matches!(item, Item::Still { name, .. } if name == still);
+    let items = generation.faults.keys().filter_map(|item| item.parse::<Item>().ok());
+    items.filter(of_it).any(|item| ending(generation, &item).is_some())
 }
 
 fn completed(generation: &Generation) -> RenditionsCompleted {
@@ -182,24 +186,28 @@ fn completed(generation: &Generation) -> RenditionsCompleted {
 
 /// The fault that ends the generation: of an order for picture or sound whose result does not stand. The input's own fault
 /// first, since a retry can't help it; else the earliest.
-fn worst_fault(number: u32, generation: &Generation) -> Option<(&Rounds, &At<JobGivenUp>)> {
+fn worst_fault(number: u32, generation: &Generation) -> Option<(u32, &At<JobGivenUp>)> {
     let ends = |job: &Job| match job {
         Job::Video(_) | Job::Pass(_) | Job::Audio(_) | Job::AudioPass(_) => true,
         Job::Still(_) | Job::Inspect(_) => false,
     };
     let waiting = unfinished(number, generation);
-    let items = waiting.iter().filter(|job| ends(job)).map(|job| job.item().to_string());
-    let last = |rounds| Some((rounds, Rounds::values(rounds).next_back()?));
-    let faults = items.filter_map(|item| last(generation.faults.get(&item)?));
+    let faults = waiting.iter().filter(|job| ends(job)).filter_map(|job| ending(generation, &job.item()));
     faults.min_by_key(|(_, fault)| (fault.it.problem.code.fault() != Fault::Input, fault.sequence))
 }
 
-/// The faults of one item, by round.
-type Rounds = BTreeMap<u32, At<JobGivenUp>>;
+/// The fault that ended an item's order, and the attempts that came to it. None where the order goes on.
+fn ending<'a>(generation: &'a Generation, item: &Item) -> Option<(u32, &'a At<JobGivenUp>)> {
+    let rounds = generation.faults.get(&item.to_string())?;
+    let (last, fault) = rounds.iter().next_back()?;
+    let ends = |round| !generation.goes_on(item, round);
+    ends(*last).then(|| (attempts(rounds, ends), fault))
+}
 
-/// Attempts that were made at an item in all its rounds.
-fn attempts(rounds: &Rounds) -> u32 {
-    rounds.values().fold(0, |sum, fault| sum.saturating_add(fault.it.attempts))
+/// Attempts in the rounds that ended something: those of a round that went on say nothing about the order.
+fn attempts(rounds: &BTreeMap<u32, At<JobGivenUp>>, ends: impl Fn(u32) -> bool) -> u32 {
+    let ended = rounds.iter().filter(|(round, _)| ends(**round));
+    ended.fold(0, |sum, (_, fault)| sum.saturating_add(fault.it.attempts))
 }
 
 /// The orders of a generation whose results do not stand yet: picture by chunk, sound, stills.

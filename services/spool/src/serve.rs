@@ -38,7 +38,8 @@ use self::signals::Signals;
 /// How often a process that starts looks whether it is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long what was cut may take to go away before it is dropped where it stands.
-const CUT_LIMIT: Duration = Duration::from_secs(5);
+/// Above the time in which a transcoder hands its orders back.
+const CUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// `spool up`: every role, a NATS and a store of its own.
 pub(crate) async fn up(out: Out, options: &Up) -> Result<(), Failure> {

@@ -174,9 +174,6 @@ fn a_source_that_can_not_be_cut_has_an_opening_and_a_pass() {
     check_orders(&given, "g1-p1..6 g1-a0 g1-s-poster");
     let given = given.chunk(1, 1);
     check_orders(&given, "g1-p1..6 g1-a0 g1-s-poster");
-    let lost = given_up(Code::WorkerLost);
-    let given = given.then(fault("g1-p1", 0), lost.clone());
-    check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 5 });
 }
 
 #[test]
@@ -186,9 +183,62 @@ fn a_short_source_that_can_not_be_cut_has_one_order_that_never_changes() {
     check_orders(&given, "g1-v0..2 g1-a0 g1-s-poster");
     let given = given.then(Slot::EncodeVideo { generation: 1, chunk: 0 }, video_stored(&whole, 1, 0));
     check_orders(&given, "g1-v0..2 g1-a0 g1-s-poster");
+}
+
+/// The round of the order for this item that is owed.
+fn round_of(given: &Given, item: &str) -> Option<u32> {
+    let orders = decide(&given.fold(), given.now()).orders;
+    orders.iter().find(|order| order.job.item().to_string() == item).map(|order| order.round)
+}
+
+#[test]
+fn workers_that_went_after_they_came_forward_lead_to_another_round_and_those_that_did_not_to_the_end() {
     let lost = given_up(Code::WorkerLost);
-    let given = given.then(fault("g1-v0", 0), lost.clone());
+    let mut given = Given::planned(Plan { cut: Cut::Whole, ..long() });
+    // Chunk 0 is the opening's: it says nothing about the pass.
+    given = given.chunk(1, 0);
+    for round in 0..3 {
+        assert_eq!(round_of(&given, "g1-p1"), Some(round));
+        given = given.chunk(1, round + 1).then(fault("g1-p1", round), lost.clone());
+    }
+    check_orders(&given, "g1-p1..6 g1-a0 g1-s-poster");
+    assert_eq!(round_of(&given, "g1-p1"), Some(3));
+    let given = given.then(fault("g1-p1", 3), lost.clone());
     check_fact(&given, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 5 });
+}
+
+#[test]
+fn a_sound_that_came_forward_goes_on_unless_the_input_is_at_fault() {
+    let stored = |given: Given, chunk| {
+        let slot = Slot::EncodeAudio { generation: 1, track: 0, chunk };
+        given.then(slot, spool_proto::testing::values::audio_stored(&three(), 1, chunk))
+    };
+    let given = stored(Given::planned(three()), 0);
+    let ours = given.clone().then(fault("g1-a0", 0), given_up(Code::StoreUnavailable));
+    assert_eq!(round_of(&ours, "g1-a0"), Some(1));
+    let theirs = given_up(Code::SourceDamaged);
+    let given = given.then(fault("g1-a0", 0), theirs.clone());
+    check_fact(&given, OUTCOME, EncodeFailed { problem: theirs.problem, attempts: 5 });
+}
+
+#[test]
+fn workers_that_were_told_to_stop_use_nothing_up() {
+    let (stopped, lost) = (given_up(Code::WorkerStopped), given_up(Code::WorkerLost));
+    let inspect = |round| Slot::InspectFault { verdict: 1, round };
+    let mut checked = Given::stored();
+    let mut encoded = Given::planned(three());
+    for round in 0..7 {
+        checked = checked.then(inspect(round), stopped.clone());
+        encoded = encoded.then(fault("g1-v1", round), stopped.clone());
+        encoded = encoded.then(fault("g1-s-poster", round), stopped.clone());
+    }
+    assert_eq!(round_of(&checked, "n1"), Some(7));
+    check_orders(&encoded, "g1-v0 g1-v1 g1-v2 g1-a0 g1-s-poster");
+    assert_eq!((round_of(&encoded, "g1-v1"), round_of(&encoded, "g1-s-poster")), (Some(7), Some(7)));
+    let checked = checked.then(inspect(7), lost.clone());
+    check_fact(&checked, VERDICT, CheckFailed { problem: lost.problem.clone(), attempts: 5 });
+    let encoded = encoded.then(fault("g1-v1", 7), lost.clone());
+    check_fact(&encoded, OUTCOME, EncodeFailed { problem: lost.problem, attempts: 5 });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spool_kit::{Clock, Stop};
 use spool_nats::testing::TestServer;
-use spool_nats::{Appended, ConsumerName, Decision, Log, Wait};
+use spool_nats::{Appended, ConsumerName, Decision, Delivery, Incoming, Log, Wait};
 use spool_planner::{Config, Deps, Planner};
 use spool_proto::deadline;
 use spool_proto::event::{Draft, Event, RetryOf, RetryRequested, SourceAccepted};
@@ -155,6 +155,49 @@ async fn an_order_that_no_worker_survives_is_parked_and_becomes_a_state_and_a_re
     world.settle().await;
     assert!(world.queued("n2").await);
     assert_eq!(world.asset().await.status(), Status::Checking);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_deliveries_that_died_without_progress_end_an_order() {
+    let world = World::start().await;
+    world.append_all(&Given::accepted(source_facts(40_000))).await;
+    world.settle().await;
+    let plan = world.asset().await.generation().expect("planned").plan().clone();
+    let log = world.server.log(Role::Transcoder).await;
+    let worker = log.consumer(ConsumerName::Lane(Lane::First)).await.expect("a lane");
+    let sound: Item = "g1-a0".parse().expect("an item");
+    let died = || Decision::Retry { after: Duration::ZERO, why: "died".to_owned() };
+    // Others' orders of the lane are settled; those of the sound die, in the first round after a chunk was stored.
+    let live_and_die = async || {
+        let handle = async |delivery: Delivery| match delivery.message {
+            Incoming::Order(order) if order.job.item() == sound => died(),
+            Incoming::Order(_)
+            | Incoming::Fact(_)
+            | Incoming::Tick { .. }
+            | Incoming::Ingest { .. }
+            | Incoming::GivenUp { .. } => Decision::Done,
+        };
+        worker.step(1, Wait::No, handle).await.expect("step");
+        world.settle().await;
+    };
+    world.append(Slot::EncodeAudio { generation: 1, track: 0, chunk: 0 }, audio_stored(&plan, 1, 0)).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while world.asset().await.rounds(&sound) == 0 {
+        live_and_die().await;
+        assert!(std::time::Instant::now() < deadline, "the first round never ended");
+    }
+    assert_eq!(world.asset().await.status(), Status::Encoding, "it came forward in that round");
+    assert_eq!(world.admin.list_parked(0, 10).await.expect("list"), []);
+
+    while world.asset().await.status() != Status::Failed {
+        live_and_die().await;
+        assert!(std::time::Instant::now() < deadline, "still {}", world.asset().await.status());
+    }
+    let asset = world.asset().await;
+    assert_eq!(asset.problem().map(|problem| problem.code), Some(Code::WorkerLost));
+    assert_eq!(asset.rounds(&sound), 2);
+    let parked = world.admin.list_parked(0, 10).await.expect("list");
+    assert_eq!(parked.iter().map(|parked| parked.code).collect::<Vec<_>>(), [Some(Code::WorkerLost)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

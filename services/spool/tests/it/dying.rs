@@ -67,30 +67,62 @@ async fn a_worker_that_dies_on_every_inspection_ends_in_a_failure_and_a_retry_wo
     let stage = stage().await;
     let front = stage.start("front", &FRONT, &[]);
     let asset = front.push(&picture_and_sound(stage.dir.path(), "clip.mp4", 2));
+    let source = stage.withhold_source(&asset);
     for _ in 0..DELIVERIES {
         live_and_die(&stage).await;
     }
     check_no_more_deliveries(&stage, &asset).await;
+    source.give_back();
     check_given_up(&stage, &front, &asset, "inspect.fault.1.0", "inspect").await;
     check_retry(&stage, &front, &asset).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_dies_on_every_encode_ends_in_a_failure_and_a_retry_works() {
+async fn a_worker_that_dies_on_every_encode_without_progress_ends_in_a_failure_and_a_retry_works() {
     let stage = stage().await;
-    let front = stage.start("front", &FRONT, &[]);
+    let front = stage.start("front", &[Role::Gateway, Role::Publisher, Role::Projector], &[]);
+    let planner = stage.start("planner", &[Role::Planner], &[]);
     // Sound alone: one order is all there is to encode.
     let file = clip(stage.dir.path(), "sound.m4a", "-f lavfi -i sine=f=440:r=48000:d=60 -c:a aac");
     let asset = front.push(&file);
-    let mut inspector = stage.start("worker", &[Role::Transcoder], &ONE);
+    stage.until_queued(&asset, "n1").await;
+    // What it would order next waits until the source can't be read.
+    planner.running.signal(Signal::STOP);
+    let inspector = stage.start("worker", &[Role::Transcoder], &ONE);
     stage.until_slot(&asset, "upload.verdict.1").await;
-    inspector.until_child().await;
-    inspector.running.signal(Signal::KILL);
-    inspector.running.ended_within(Duration::from_secs(5));
-    for _ in 1..DELIVERIES {
+    drop(inspector);
+    let source = stage.withhold_source(&asset);
+    planner.running.signal(Signal::CONT);
+    for _ in 0..DELIVERIES {
         live_and_die(&stage).await;
     }
     check_no_more_deliveries(&stage, &asset).await;
+    source.give_back();
     check_given_up(&stage, &front, &asset, "encode.fault.g1.g1-a0.0", "audio").await;
     check_retry(&stage, &front, &asset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_are_told_to_stop_hand_back_their_order_and_use_no_delivery_up() {
+    // Leases as they are: who waited for one would be seen to.
+    let stage = Stage::new(Shape::default()).await;
+    let front = stage.start("front", &FRONT, &[]);
+    let asset = front.push(&picture_and_sound(stage.dir.path(), "clip.mp4", 2));
+    let source = stage.withhold_source(&asset);
+    for round in 0..DELIVERIES {
+        let mut worker = stage.start("worker", &[Role::Transcoder], &ONE);
+        worker.until_child().await;
+        worker.running.signal(Signal::TERM);
+        worker.until_said("what runs may finish", 1).await;
+        worker.running.signal(Signal::TERM);
+        let ended = worker.running.ended_within(Duration::from_secs(60));
+        assert_eq!(ended.code(), Some(9), "{}", worker.running.log());
+        let handed_back = format!("inspect.fault.1.{round}");
+        let slots = stage.slots(&asset).await;
+        assert!(slots.contains(&handed_back), "{handed_back} in {slots:?}\n{}", worker.running.log());
+    }
+    source.give_back();
+    let _healthy = stage.start("worker", &[Role::Transcoder], &ONE);
+    front.until_status(&asset, "ready").await;
+    assert_eq!(front.ask(&["parked", "ls"]), Vec::<Value>::new());
 }

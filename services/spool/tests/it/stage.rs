@@ -14,7 +14,7 @@ use spool_proto::event::Fact;
 use spool_proto::id::Sha256;
 use spool_proto::key::Key;
 use spool_proto::subject::Lane;
-use spool_proto::{AssetId, Event, Role, Slot};
+use spool_proto::{AssetId, Event, Item, Role, Slot, TenantId};
 
 use crate::spool::{Running, Said, get, say, spool};
 
@@ -123,6 +123,42 @@ impl Stage {
             }
         }
         found
+    }
+}
+
+/// A source that nobody can read for now: whoever opens it waits.
+pub(crate) struct Withheld {
+    path: PathBuf,
+    kept: PathBuf,
+}
+
+impl Stage {
+    /// Puts a pipe that nobody writes to in the place of the asset's source, of one piece: a worker gets the order, starts its
+    /// child and comes no further, however fast or slow the machine is.
+    pub(crate) fn withhold_source(&self, asset: &AssetId) -> Withheld {
+        let of_it = |key: &String| key.starts_with("sources/") && key.contains(asset.as_str());
+        let pieces: Vec<String> = self.objects().into_keys().filter(of_it).collect();
+        let [piece] = &pieces[..] else { panic!("one piece: {pieces:?}") };
+        let (path, kept) = (self.store().join(piece), self.dir.path().join(format!("{asset}.kept")));
+        std::fs::rename(&path, &kept).expect("put aside");
+        let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo of coreutils");
+        assert!(made.success());
+        Withheld { path, kept }
+    }
+
+    /// Waits until this order is queued.
+    pub(crate) async fn until_queued(&self, asset: &AssetId, item: &str) {
+        let log = self.server.log(Role::Planner).await;
+        let (tenant, item) = (TenantId::default_tenant(), item.parse::<Item>().expect("an item"));
+        let queued = async || log.queued(&tenant, asset, &item).await.expect("asked").map(drop);
+        until("an order", queued).await;
+    }
+}
+
+impl Withheld {
+    /// From now on it can be read.
+    pub(crate) fn give_back(self) {
+        std::fs::rename(&self.kept, &self.path).expect("put back");
     }
 }
 

@@ -37,6 +37,9 @@ const IDLE_WAIT: Duration = Duration::from_millis(250);
 /// Pause after the log could not be asked.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
+/// How long a cut waits for the word that an order is handed back; else it comes again when its lease is over.
+const HAND_BACK_WITHIN: Duration = Duration::from_secs(8);
+
 /// Is the child caged?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
@@ -232,28 +235,29 @@ impl Transcoder {
     /// # Errors
     /// When the log can't be asked.
     pub async fn step(&self) -> Result<bool, StepError> {
-        self.take(Hand(&Lane::ALL), Wait::No).await
+        self.take(Hand(&Lane::ALL), Wait::No, &Stop::new()).await
     }
 
-    async fn take(&self, hand: Hand, idle: Wait) -> Result<bool, StepError> {
+    async fn take(&self, hand: Hand, idle: Wait, stop: &Stop) -> Result<bool, StepError> {
         for lane in hand.0 {
-            if self.take_from(*lane, Wait::No).await? {
+            if self.take_from(*lane, Wait::No, stop).await? {
                 return Ok(true);
             }
         }
         match (idle, hand.0.first()) {
-            (Wait::Upto(_), Some(lane)) => self.take_from(*lane, idle).await,
+            (Wait::Upto(_), Some(lane)) => self.take_from(*lane, idle, stop).await,
             (Wait::Upto(_), None) | (Wait::No, _) => Ok(false),
         }
     }
 
-    async fn take_from(&self, lane: Lane, wait: Wait) -> Result<bool, StepError> {
+    async fn take_from(&self, lane: Lane, wait: Wait, stop: &Stop) -> Result<bool, StepError> {
         let Some(orders) = self.lanes.get(&lane) else { return Ok(false) };
-        let handled = orders.step(1, wait, |delivery| Arc::clone(&self.worker).handle(delivery)).await?;
+        let handle = |delivery| Arc::clone(&self.worker).handle(delivery, stop.clone());
+        let handled = orders.step(1, wait, handle).await?;
         Ok(handled > 0)
     }
 
-    /// Works until stopped: first lets running children finish, then cuts them.
+    /// Works until stopped: first lets running children finish, then cuts them and hands their orders back.
     pub async fn run(self, stop: Stop) {
         let this = Arc::new(self);
         let mut workers = JoinSet::new();
@@ -261,16 +265,20 @@ impl Transcoder {
             let (this, stop) = (Arc::clone(&this), stop.clone());
             workers.spawn(async move { this.work(number, hand, &stop).await });
         }
+        let cut = async {
+            stop.cutting().await;
+            tokio::time::sleep(HAND_BACK_WITHIN).await;
+        };
         tokio::select! {
             () = async { while workers.join_next().await.is_some() {} } => {}
             // Dropping the set drops the attempts, and dropping an attempt kills its child. The orders come again.
-            () = stop.cutting() => workers.abort_all(),
+            () = cut => workers.abort_all(),
         }
     }
 
     async fn work(&self, number: usize, hand: Hand, stop: &Stop) {
         while !stop.is_finishing() {
-            if let Err(error) = self.take(hand, Wait::Upto(IDLE_WAIT)).await {
+            if let Err(error) = self.take(hand, Wait::Upto(IDLE_WAIT), stop).await {
                 tracing::warn!(worker = number, error = &error as &dyn std::error::Error, "could not ask for orders");
                 stop.pause(AFTER_ERROR).await;
             }

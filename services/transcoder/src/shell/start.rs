@@ -65,6 +65,9 @@ pub fn start(asset: Option<&Asset>, order: &Order) -> Start {
     let Some(source) = asset.source() else {
         return Start::NotYet("the source is not stored yet");
     };
+    if asset.goes_on(&order.job.item(), order.round) {
+        return Start::Nothing("this round was handed on, and the next one is an order of its own");
+    }
     match &order.job {
         Job::Inspect(inspect) if asset.verdicts.contains_key(&inspect.verdict) => Start::Nothing("the verdict stands"),
         Job::Inspect(_) => Start::Inspect { source: source.clone() },
@@ -120,4 +123,52 @@ fn missing_video(generation: &Generation, order: &VideoOrder) -> Option<RangeInc
     let first = (order.first..=order.last).find(missing)?;
     let last = (order.first..=order.last).rev().find(missing)?;
     Some(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use spool_proto::Code;
+    use spool_proto::asset::{At, Verdict};
+    use spool_proto::event::{JobGivenUp, Problem};
+    use spool_proto::id::{AssetId, Sha256, TenantId, UploadId};
+    use spool_proto::job::InspectOrder;
+    use spool_proto::time::Timestamp;
+
+    use super::*;
+
+    fn at<T>(sequence: u64, it: T) -> At<T> {
+        At { sequence, at: Timestamp::default(), it }
+    }
+
+    fn stored() -> Asset {
+        let mut asset = Asset::new(TenantId::default_tenant(), AssetId::from_bits(1));
+        let upload = UploadId::from_bits(1);
+        let source = SourceRef { upload, piece_bytes: 8, size_bytes: 0, sha256: Sha256::of(b""), runs: vec![] };
+        asset.upload = Some(at(1, spool_proto::asset::UploadEnd::Stored(source)));
+        asset
+    }
+
+    fn order(asset: &Asset, round: u32) -> Order {
+        let job = Job::Inspect(InspectOrder { verdict: 1, max_duration_ms: None });
+        Order { tenant: asset.tenant.clone(), asset: asset.id.clone(), round, job, cause: None }
+    }
+
+    #[test]
+    fn a_round_that_was_handed_on_is_not_worked_on_and_a_released_one_is() {
+        let mut asset = stored();
+        let mut given_up = |round, code| {
+            let fault = JobGivenUp { problem: Problem::new(code), attempts: 1 };
+            asset.inspect_faults.entry(1).or_default().insert(round, at(2 + u64::from(round), fault));
+        };
+        given_up(0, Code::WorkerStopped);
+        given_up(1, Code::WorkerLost);
+        let begins = |asset: &Asset, round| start(Some(asset), &order(asset, round));
+        assert!(matches!(begins(&asset, 0), Start::Nothing(_)));
+        // Parked, and put back by an operator: somebody wants it done.
+        assert!(matches!(begins(&asset, 1), Start::Inspect { .. }));
+        assert!(matches!(begins(&asset, 2), Start::Inspect { .. }));
+        let verdict = Verdict::CheckFailed(Problem::new(Code::WorkerLost));
+        asset.verdicts.insert(1, at(9, verdict));
+        assert!(matches!(begins(&asset, 2), Start::Nothing(_)));
+    }
 }

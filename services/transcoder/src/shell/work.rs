@@ -6,13 +6,15 @@
 use std::error::Error as _;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use spool_kit::Stop;
 use spool_kit::source::SourceReader;
 use spool_nats::{Appended, Decision, Delivery, Incoming, Kv, Lease};
 use spool_proto::Code;
 use spool_proto::asset::Asset;
-use spool_proto::event::{CheckFailed, Draft, Event, JobGivenUp, SourceAccepted, SourceRejected};
+use spool_proto::event::{CheckFailed, Draft, Event, JobGivenUp, Problem, SourceAccepted, SourceRejected};
 use spool_proto::job::{InspectOrder, Job, Order};
 use spool_proto::lease::LeaseNote;
 use spool_proto::media::SourceRef;
@@ -69,11 +71,13 @@ pub(super) struct Attempt<'a> {
     lease: &'a Lease,
     cause: &'a str,
     notes: Notes<'a>,
+    /// Was something stated in this delivery?
+    came_forward: AtomicBool,
 }
 
 impl Worker {
-    /// Handles one delivery.
-    pub(super) async fn handle(self: Arc<Self>, delivery: Delivery) -> Decision {
+    /// Handles one delivery; hands it back when all is cut.
+    pub(super) async fn handle(self: Arc<Self>, delivery: Delivery, stop: Stop) -> Decision {
         let Incoming::Order(order) = &delivery.message else {
             return Decision::Park { code: Code::Internal, why: "not an order".to_owned() };
         };
@@ -85,6 +89,7 @@ impl Worker {
             lease: &delivery.lease,
             cause: &delivery.id,
             notes: Notes::of(&self, order, delivery.attempt),
+            came_forward: AtomicBool::new(false),
         };
         let work = async {
             let mut before = Before { delivery: delivery.attempt, last: delivery.last_attempt, children: 0 };
@@ -97,6 +102,13 @@ impl Worker {
                     ControlFlow::Break(decision) => return decision,
                     ControlFlow::Continue(pause) => tokio::time::sleep(pause).await,
                 }
+            }
+        };
+        let work = async {
+            tokio::select! {
+                decision = work => decision,
+                // The attempt is dropped by then, and its child killed.
+                () = stop.cutting() => attempt.hand_back(delivery.attempt).await,
             }
         };
         tracing::Instrument::instrument(work, span).await
@@ -179,6 +191,7 @@ impl Attempt<'_> {
         let appended = self.worker.deps.log.append(&draft).await;
         match appended.map_err(|err| system("append a fact")(err.into()))? {
             Appended::Written { sequence } => {
+                self.came_forward.store(true, Ordering::Relaxed);
                 tracing::info!(slot = %draft.slot, sequence, "stated {}", draft.event.kind().name());
             }
             // Another attempt was first. Its receipts count; the objects made here are orphans for the sweeper.
@@ -224,30 +237,76 @@ impl Attempt<'_> {
 
     async fn give_up(&self, GivenUp { problem, attempts }: GivenUp, source_at_fault: bool) -> Decision {
         let (code, attempts) = (problem.code, u32::try_from(attempts).unwrap_or(u32::MAX));
-        let round = self.order.round;
         let (slot, event): (Slot, Event) = match (self.order.job.item(), source_at_fault) {
             (Item::Inspect { verdict }, true) => (Slot::UploadVerdict { verdict }, SourceRejected { problem }.into()),
             (Item::Inspect { verdict }, false) => {
                 (Slot::UploadVerdict { verdict }, CheckFailed { problem, attempts }.into())
             }
             (
-                item @ (Item::Video { .. }
+                Item::Video { .. }
                 | Item::Pass { .. }
                 | Item::Audio { .. }
                 | Item::AudioPass { .. }
-                | Item::Still { .. }),
+                | Item::Still { .. },
                 _,
-            ) => (Slot::EncodeFault { item, round }, JobGivenUp { problem, attempts }.into()),
+            ) => (self.fault_slot(), JobGivenUp { problem, attempts }.into()),
         };
         if let Err(err) = self.append(slot, event).await {
             tracing::warn!(error = &err as &dyn std::error::Error, cause = ?err.source(), "could not state that the order is given up");
             return Decision::Retry { after: LOG_RETRY, why: err.to_string() };
         }
         self.notes.forget().await;
-        if source_at_fault {
+        if source_at_fault || self.goes_on().await {
             return Decision::Done;
         }
         Decision::Park { code, why: format!("given up after {attempts} attempts") }
+    }
+
+    /// The worker is told to stop at once: another one gets the order now, and not when its lease is over. That it was
+    /// stopped says nothing about the order. Where something was stored the next delivery goes on from there, and the
+    /// planner sees in the end that it came forward; else a fault says why this round ended, and a new round has all its
+    /// deliveries before it.
+    async fn hand_back(&self, delivery: u64) -> Decision {
+        let item = self.order.job.item();
+        let again = Decision::Retry { after: Duration::ZERO, why: "the worker was told to stop".to_owned() };
+        if !self.lease.is_held() || !self.worker.deps.log.is_connected() {
+            return again;
+        }
+        if self.came_forward.load(Ordering::Relaxed) {
+            self.notes.forget().await;
+            return again;
+        }
+        let problem = Problem::new(Code::WorkerStopped).with("item", &item);
+        let attempts = u32::try_from(delivery).unwrap_or(u32::MAX);
+        match self.append(self.fault_slot(), JobGivenUp { problem, attempts }.into()).await {
+            Ok(()) => {
+                self.notes.forget().await;
+                Decision::Done
+            }
+            Err(err) => {
+                tracing::warn!(error = &err as &dyn std::error::Error, "could not state that {item} is handed back");
+                again
+            }
+        }
+    }
+
+    fn fault_slot(&self) -> Slot {
+        let round = self.order.round;
+        match self.order.job.item() {
+            Item::Inspect { verdict } => Slot::InspectFault { verdict, round },
+            item @ (Item::Video { .. }
+            | Item::Pass { .. }
+            | Item::Audio { .. }
+            | Item::AudioPass { .. }
+            | Item::Still { .. }) => Slot::EncodeFault { item, round },
+        }
+    }
+
+    /// Does the order go on in a new round, now that this one is given up? Then there is nothing to be parked. Who can't
+    /// ask parks: a message too many does no harm.
+    async fn goes_on(&self) -> bool {
+        let asset = self.read().await.ok().flatten();
+        asset.is_some_and(|asset| asset.goes_on(&self.order.job.item(), self.order.round))
     }
 
     pub(super) fn bytes_of(&self, source: &SourceRef) -> Arc<PieceBytes> {
