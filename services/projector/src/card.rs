@@ -260,24 +260,23 @@ pub fn reason_json(reason: &Reason) -> Value {
 /// Why the asset came to a bad end; nothing in other states.
 fn reason(asset: &Asset) -> Option<Reason> {
     let problem = asset.problem()?.clone();
-    let (stage, attempts) = match asset.upload.as_ref().map(|end| &end.it) {
+    let (stage, counted) = match asset.upload.as_ref().map(|end| &end.it) {
         Some(UploadEnd::Abandoned { .. }) | None => ("upload", 0),
         Some(UploadEnd::Stored(_)) => match asset.verdict().map(|verdict| &verdict.it) {
-            Some(Verdict::Rejected(_)) => ("check", check_attempts(asset, &problem).max(1)),
-            Some(Verdict::CheckFailed(_)) | None => ("check", check_attempts(asset, &problem)),
+            Some(Verdict::Rejected(_)) => ("check", check_attempts(asset).max(1)),
+            Some(Verdict::CheckFailed(_)) | None => ("check", check_attempts(asset)),
             Some(Verdict::Accepted(_)) => ("encode", encode_attempts(asset)),
         },
     };
-    Some(Reason { problem, stage: stage.to_owned(), attempts })
+    // The sentence names the attempts that led to the verdict; the number beside it must be that one.
+    let said = problem.params.get("attempts").and_then(|attempts| attempts.parse().ok());
+    Some(Reason { attempts: said.unwrap_or(counted), problem, stage: stage.to_owned() })
 }
 
-/// Attempts of inspections in the round that counts: of those that were given up, or what the worker says that gave the
-/// verdict.
-fn check_attempts(asset: &Asset, problem: &Problem) -> u32 {
+/// Attempts of inspections in the round that counts, of those that were given up.
+fn check_attempts(asset: &Asset) -> u32 {
     let rounds = asset.inspect_faults.get(&asset.verdict_round());
-    let given_up = rounds.map_or(0, |rounds| rounds.values().map(|fault| fault.it.attempts).sum());
-    let said = || problem.params.get("attempts").and_then(|attempts| attempts.parse().ok()).unwrap_or(0);
-    if given_up > 0 { given_up } else { said() }
+    rounds.map_or(0, |rounds| rounds.values().map(|fault| fault.it.attempts).sum())
 }
 
 fn encode_attempts(asset: &Asset) -> u32 {
@@ -355,4 +354,40 @@ fn stills(number: u32, generation: &Generation) -> Vec<Still> {
         generation: number,
     };
     generation.stills.values().map(|stored| still(&stored.it.receipt)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use spool_proto::event::{CheckFailed, EncodeFailed, JobGivenUp, SourceRejected};
+    use spool_proto::{Code, Slot};
+
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_attempts_of_a_reason_are_those_of_its_sentence() {
+        let stalled = || Problem::new(Code::ChildStalled).with("limit", "15 s").with("attempts", 2);
+        let handed = Problem::new(Code::WorkerStopped).with("item", "n1");
+        let handed = JobGivenUp { problem: handed, attempts: 1 };
+        let source = spool_proto::event::SourceStored { source: spool_proto::testing::values::source() };
+        let stored = || sample::asset(1).then(Slot::UploadOutcome, source.clone());
+        let (verdict, outcome) = (Slot::UploadVerdict { verdict: 1 }, Slot::EncodeOutcome { generation: 1 });
+        let fault = Slot::InspectFault { verdict: 1, round: 0 };
+        for given in [
+            stored().then(verdict.clone(), SourceRejected { problem: stalled() }),
+            stored().then(fault, handed).then(verdict.clone(), SourceRejected { problem: stalled() }),
+            sample::planned(1).then(outcome, EncodeFailed { problem: stalled(), attempts: 1 }),
+        ] {
+            let reason = reason_json(&reason(&given.fold()).expect("a reason"));
+            assert_eq!(reason["attempts"], 2, "{reason}");
+            assert_eq!(
+                reason["detail"].as_str().map(|detail| detail.contains("for 15 s, 2 times")),
+                Some(true),
+                "{reason}"
+            );
+        }
+        let overdue = Problem::new(Code::DeadlinePassed).with("step", "Checking").with("limit", "3 d");
+        let given = stored().then(verdict, CheckFailed { problem: overdue, attempts: 0 });
+        assert_eq!(reason_json(&reason(&given.fold()).expect("a reason"))["attempts"], 0);
+    }
 }
