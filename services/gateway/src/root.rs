@@ -84,7 +84,7 @@ impl Roots {
     /// Opens a plain file. `path` is absolute and begins with a root, or relative to one of them (the first that has it).
     ///
     /// # Errors
-    /// `path_not_allowed`, `path_not_found` or `path_not_file`.
+    /// `path_not_allowed`, `path_not_found` or `path_not_file`; the last for links too, also for those that stay inside.
     pub(crate) fn open_file(&self, path: &str) -> Result<Opened, Problem> {
         let shown: String = path.chars().take(256).collect();
         let not_allowed = || Problem::new(Code::PathNotAllowed).with("path", &shown);
@@ -101,7 +101,12 @@ impl Roots {
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => {
                     answer = Problem::new(Code::PathNotFound).with("path", &shown)
                 }
-                Err(Errno::LOOP | Errno::XDEV) => return Err(not_allowed()),
+                // Not followed, wherever they lead: what a link names may be another file by the time it is copied.
+                Err(Errno::LOOP) => {
+                    let found = "a symbolic link, or lies behind one";
+                    return Err(Problem::new(Code::PathNotFile).with("path", &shown).with("found", found));
+                }
+                Err(Errno::XDEV) => return Err(not_allowed()),
                 // A socket, or a device that nobody stands behind.
                 Err(Errno::NXIO | Errno::ISDIR) => {
                     return Err(Problem::new(Code::PathNotFile).with("path", &shown).with("found", "a special file"));

@@ -62,11 +62,7 @@ fn no_path_leads_out() {
         "../outside/secret.mp4".to_owned(),
         "sub/../../outside/secret.mp4".to_owned(),
         "sub/../a.mp4".to_owned(),
-        "link.mp4".to_owned(),
-        "out/secret.mp4".to_owned(),
-        "inner.mp4".to_owned(),
         text(root.join("../outside/secret.mp4")),
-        text(root.join("link.mp4")),
         text(base.join("outside/secret.mp4")),
         text(base.join("root-not/c.mp4")),
         "/etc/passwd".to_owned(),
@@ -75,6 +71,10 @@ fn no_path_leads_out() {
         "a.mp4\0.txt".to_owned(),
     ] {
         assert_eq!(read(roots.open_file(&path)), Err(Code::PathNotAllowed), "{path:?}");
+    }
+    // Named as what they are, wherever they lead: who put them there wonders else which root is meant.
+    for path in ["link.mp4", "out/secret.mp4", "inner.mp4", &text(root.join("link.mp4"))] {
+        assert_eq!(read(roots.open_file(path)), Err(Code::PathNotFile), "{path:?}");
     }
     assert_eq!(read(Roots::default().open_file("a.mp4")), Err(Code::PathNotAllowed), "no roots, no files");
 }

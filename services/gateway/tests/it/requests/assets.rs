@@ -13,7 +13,9 @@ async fn taking_a_file_in() {
     std::fs::write(world.root().join("a.mp4"), pattern(10)).unwrap();
     std::fs::write(world.root().join("large.mp4"), pattern(1001)).unwrap();
     std::fs::create_dir(world.root().join("sub")).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", world.root().join("link.mp4")).unwrap();
+    for (to, name) in [("/etc/passwd", "link.mp4"), ("a.mp4", "inner.mp4"), ("sub", "linked")] {
+        std::os::unix::fs::symlink(to, world.root().join(name)).unwrap();
+    }
     let large = format!(r#"{{"input":{{"path":"{}"}}}}"#, "a".repeat(200));
     let post =
         |what, body, status, code, says| Case { body, ..case(what, "POST", "/v1/assets", &[], status, code, says) };
@@ -31,7 +33,15 @@ async fn taking_a_file_in() {
             "../x does not lie under an allowed root",
         ),
         post("absolute", r#"{"input":{"path":"/etc/passwd"}}"#, 403, "path_not_allowed", "/etc/passwd"),
-        post("a link", r#"{"input":{"path":"link.mp4"}}"#, 403, "path_not_allowed", "link.mp4"),
+        post(
+            "a link that leads out",
+            r#"{"input":{"path":"link.mp4"}}"#,
+            400,
+            "path_not_file",
+            "The path link.mp4 is a symbolic link, or lies behind one, not a plain file. Name a plain file.",
+        ),
+        post("a link that stays inside", r#"{"input":{"path":"inner.mp4"}}"#, 400, "path_not_file", "a symbolic link"),
+        post("behind a link", r#"{"input":{"path":"linked/x"}}"#, 400, "path_not_file", "lies behind one"),
         post("nothing there", r#"{"input":{"path":"b.mp4"}}"#, 404, "path_not_found", "no file at b.mp4"),
         post("a directory", r#"{"input":{"path":"sub"}}"#, 400, "path_not_file", "sub is a directory"),
         post("too large", r#"{"input":{"path":"large.mp4"}}"#, 413, "upload_too_large", "1001 bytes; at most 1000"),
