@@ -17,7 +17,7 @@ use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, delete, get, post};
-use spool_kit::web::{Actor, Query, Refusal};
+use spool_kit::web::{Actor, METHOD_OVERRIDE, Query, Refusal};
 use spool_nats::trace;
 use spool_proto::{Code, Problem};
 use tracing::Instrument as _;
@@ -50,14 +50,14 @@ type Answer = Result<Response, Refusal>;
 /// The routes, to be merged with those of other roles and wrapped in `spool_kit::web::shell`.
 pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
     let uploads = Router::new()
-        .route("/v1/uploads", post(create::create).options(tus::options))
+        .route("/v1/uploads", post(tus::begin).options(tus::begin))
         .route(
             "/v1/uploads/{upload}",
-            axum::routing::on(MethodFilter::HEAD, tus::head)
-                .patch(tus::patch)
-                .delete(tus::terminate)
-                .post(tus::overridden)
-                .options(tus::options),
+            axum::routing::on(MethodFilter::HEAD, tus::one)
+                .patch(tus::one)
+                .delete(tus::one)
+                .post(tus::one)
+                .options(tus::one),
         )
         .route_layer(middleware::from_fn_with_state(Arc::clone(inner), admit))
         // Outermost: every answer of tus states its version, also one to a client that sends too much.
@@ -74,7 +74,12 @@ pub(crate) fn routes(inner: &Arc<Inner>) -> Router {
 }
 
 /// A command says everything in its address, headers and body: what somebody wrote behind a `?` would be lost in silence.
+/// Nor is another method taken than the request's own: that is tus's, and who means another one must not get this one.
 async fn no_parameters(query: Query, request: Request, next: Next) -> Response {
+    if let Some(value) = request.headers().get(METHOD_OVERRIDE) {
+        let reason = "is taken by /v1/uploads alone; send the method itself";
+        return headers::invalid(METHOD_OVERRIDE, reason, value.as_bytes()).into_response();
+    }
     match query.only(&[]) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),

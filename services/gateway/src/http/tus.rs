@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use spool_kit::web::{Refusal, http_date};
+use spool_kit::web::{METHOD_OVERRIDE, Refusal, http_date};
 use spool_nats::Versioned;
 use spool_proto::event::Door;
 use spool_proto::id::UploadId;
@@ -47,7 +47,7 @@ const NOT_OFFERED: [(&str, &str); 3] = [
 
 /// Around every tus route: the version is checked first, and every answer states it.
 pub(super) async fn version(State(_): State<Arc<Inner>>, request: Request, next: Next) -> Response {
-    let mut response = match spoken(request.method(), request.headers()) {
+    let mut response = match meant(&request).and_then(|meant| spoken(&meant.method, request.headers())) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -129,7 +129,7 @@ fn expiry_problem(inner: &Inner) -> Problem {
     Problem::new(Code::UploadExpired).with("limit", inner.config.upload_expiry)
 }
 
-pub(super) async fn head(State(inner): State<Arc<Inner>>, Path(upload): Path<String>) -> Answer {
+async fn head(State(inner): State<Arc<Inner>>, Path(upload): Path<String>) -> Answer {
     let (upload, entry) = find(&inner, &upload).await?;
     settled(&inner, &upload, &entry).await?;
     let entry = entry.value;
@@ -146,7 +146,7 @@ pub(super) async fn head(State(inner): State<Arc<Inner>>, Path(upload): Path<Str
     Ok(response)
 }
 
-pub(super) async fn patch(State(inner): State<Arc<Inner>>, Path(upload): Path<String>, request: Request) -> Answer {
+async fn patch(State(inner): State<Arc<Inner>>, Path(upload): Path<String>, request: Request) -> Answer {
     let client = client(&request);
     let (parts, body) = request.into_parts();
     let (upload, entry) = find(&inner, &upload).await?;
@@ -217,7 +217,7 @@ fn patched(inner: &Inner, entry: &Entry) -> Response {
     response
 }
 
-pub(super) async fn terminate(State(inner): State<Arc<Inner>>, Path(upload): Path<String>) -> Answer {
+async fn terminate(State(inner): State<Arc<Inner>>, Path(upload): Path<String>) -> Answer {
     let (upload, entry) = find(&inner, &upload).await?;
     if settled(&inner, &upload, &entry).await?.is_some() {
         // It is an asset by now, and has an address of its own to be removed at.
@@ -229,17 +229,50 @@ pub(super) async fn terminate(State(inner): State<Arc<Inner>>, Path(upload): Pat
     }
 }
 
-/// POST with `X-HTTP-Method-Override`, for clients that can't send the method itself.
-pub(super) async fn overridden(state: State<Arc<Inner>>, path: Path<String>, request: Request) -> Answer {
-    let method = single(request.headers(), "X-HTTP-Method-Override")?.and_then(|value| value.to_str().ok());
-    match method.unwrap_or_default() {
+/// What is asked of one upload. tus 1.0.0 has the header's method count and the request's own one ignored.
+pub(super) async fn one(state: State<Arc<Inner>>, path: Path<String>, request: Request) -> Answer {
+    let meant = meant(&request)?;
+    match meant.method.as_str() {
         "PATCH" => patch(state, path, request).await,
         "DELETE" => terminate(state, path).await,
         "HEAD" => head(state, path).await,
-        _ => {
-            const ALLOW: &str = "HEAD, PATCH, DELETE, OPTIONS";
-            let problem = Problem::new(Code::MethodNotAllowed).with("method", "POST").with("allow", ALLOW);
-            Err(Refusal::from(problem).header(header::ALLOW, HeaderValue::from_static(ALLOW)))
+        "OPTIONS" => Ok(options(state).await),
+        _ => Err(meant.is_impossible("HEAD, PATCH, DELETE, OPTIONS")),
+    }
+}
+
+/// What is asked where uploads begin.
+pub(super) async fn begin(state: State<Arc<Inner>>, request: Request) -> Answer {
+    let meant = meant(&request)?;
+    match meant.method.as_str() {
+        "POST" => super::create::create(state, request).await,
+        "OPTIONS" => Ok(options(state).await),
+        _ => Err(meant.is_impossible("POST, OPTIONS")),
+    }
+}
+
+/// The method that a request means.
+struct Meant {
+    method: Method,
+    /// Said by the header, and not by the request itself.
+    by_header: bool,
+}
+
+fn meant(request: &Request) -> Result<Meant, Refusal> {
+    match single(request.headers(), METHOD_OVERRIDE)? {
+        None => Ok(Meant { method: request.method().clone(), by_header: false }),
+        Some(value) => {
+            let wrong = |_| invalid(METHOD_OVERRIDE, "must be the name of a method", value.as_bytes());
+            let method = Method::from_bytes(value.as_bytes()).map_err(wrong)?;
+            Ok(Meant { method, by_header: true })
         }
+    }
+}
+
+impl Meant {
+    fn is_impossible(&self, allow: &'static str) -> Refusal {
+        let said = if self.by_header { format!(" (by {METHOD_OVERRIDE})") } else { String::new() };
+        let problem = Problem::new(Code::MethodNotAllowed).with("method", format!("{}{said}", self.method));
+        Refusal::from(problem.with("allow", allow)).header(header::ALLOW, HeaderValue::from_static(allow))
     }
 }

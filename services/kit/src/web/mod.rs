@@ -29,6 +29,8 @@ pub use query::Query;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Name of the header that carries a problem's code: an answer to HEAD has no body to say it in.
 pub const CODE: HeaderName = HeaderName::from_static("spool-code");
+/// By this one a client says that it means another method. It is tus's; no other route takes it.
+pub const METHOD_OVERRIDE: &str = "X-HTTP-Method-Override";
 /// A client's own request id is cut to this.
 const REQUEST_ID_CHARS: usize = 36;
 /// What a client is told to wait when a problem says "later" and nothing better is known.
@@ -216,10 +218,11 @@ async fn around(ids: Ids, request: Request, next: Next) -> Response {
     let id = request_id(request.headers()).unwrap_or_else(|| ids.request_id());
     let preflight = method == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
     let path = request.uri().path().to_owned();
+    let overridden = request.headers().contains_key(METHOD_OVERRIDE);
     let span = tracing::info_span!("request", request.id = %id, http.method = %method, http.path = %path);
     let response = next.run(request).instrument(span).await;
 
-    let mut response = name_the_method(response, &method);
+    let mut response = name_the_method(response, &method, overridden);
     if preflight && response.status() != StatusCode::OK {
         let kept = response.headers().clone();
         response = StatusCode::OK.into_response();
@@ -238,15 +241,19 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// The router's own "method not allowed" has no body; it gets one that names the method and what is possible.
-fn name_the_method(response: Response, method: &Method) -> Response {
+/// The router's own "method not allowed" has no body; it gets one that names the method and what is possible, also to who
+/// meant another one than that and could not know that it was not looked at.
+fn name_the_method(response: Response, method: &Method, overridden: bool) -> Response {
     let typed = response.headers().contains_key(header::CONTENT_TYPE);
     if response.status() != StatusCode::METHOD_NOT_ALLOWED || typed {
         return response;
     }
     let allow = response.headers().get(header::ALLOW).cloned();
     let words = allow.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("nothing").replace(',', ", ");
-    let problem = Problem::new(Code::MethodNotAllowed).with("method", method).with("allow", words);
+    let not_taken =
+        if overridden { format!(", with {METHOD_OVERRIDE} taken by /v1/uploads alone,") } else { String::new() };
+    let named = format!("{method}{not_taken}");
+    let problem = Problem::new(Code::MethodNotAllowed).with("method", named).with("allow", words);
     let mut response = Refusal::from(problem).into_response();
     response.headers_mut().extend(allow.map(|value| (header::ALLOW, value)));
     response

@@ -40,6 +40,9 @@ async fn a_wrong_method_is_named_with_the_right_ones() {
     assert_eq!(status, 405);
     assert!(headers["allow"].to_str().expect("text").contains("GET"));
     assert!(body.contains("DELETE is not possible here. Use one of: GET, HEAD, POST."), "{body}");
+    let (_, _, body) = send("DELETE", "/here", &[("x-http-method-override", "GET")]).await;
+    let words = "DELETE, with X-HTTP-Method-Override taken by /v1/uploads alone, is not possible here.";
+    assert!(body.contains(words), "{body}");
 }
 
 #[tokio::test]

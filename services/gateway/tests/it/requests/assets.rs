@@ -110,6 +110,24 @@ async fn commands_on_assets_and_parked_messages() {
         case("release by query", "POST", "/v1/parked/7/release?x", &[], 400, "query_invalid", "(known: none)"),
         case("release unknown", "POST", "/v1/parked/7/release", &[], 404, "parked_not_found", "no parked message 7"),
         case("release no id", "POST", "/v1/parked/x/release", &[], 404, "parked_not_found", "no parked message x"),
+        case(
+            "another method by header",
+            "POST",
+            &format!("/v1/assets/{unknown}/retry"),
+            &[("x-http-method-override", "DELETE")],
+            400,
+            "header_invalid",
+            "X-HTTP-Method-Override is taken by /v1/uploads alone; send the method itself; got \"DELETE\"",
+        ),
+        case(
+            "a method by header where that is none",
+            "POST",
+            &format!("/v1/assets/{unknown}"),
+            &[("x-http-method-override", "DELETE")],
+            400,
+            "header_invalid",
+            "send the method itself; got \"DELETE\"",
+        ),
         case("nowhere", "GET", "/v1/nowhere", &[], 404, "route_not_found", "nothing at /v1/nowhere"),
     ] {
         check(&app, case).await;

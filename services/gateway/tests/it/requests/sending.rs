@@ -112,6 +112,33 @@ async fn sending_bytes() {
             "header_invalid",
             "X-HTTP-Method-Override must be given once; got \"HEAD and DELETE\"",
         ),
+        case(
+            "another override",
+            "POST",
+            &location,
+            &[TUS, ("x-http-method-override", "GET")],
+            405,
+            "method_not_allowed",
+            "GET (by X-HTTP-Method-Override) is not possible here. Use one of: HEAD, PATCH, DELETE, OPTIONS",
+        ),
+        case(
+            "no method",
+            "POST",
+            &location,
+            &[TUS, ("x-http-method-override", "PAT CH")],
+            400,
+            "header_invalid",
+            "X-HTTP-Method-Override must be the name of a method; got \"PAT CH\"",
+        ),
+        case(
+            "an override of creation",
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("upload-length", "1"), ("x-http-method-override", "PATCH")],
+            405,
+            "method_not_allowed",
+            "PATCH (by X-HTTP-Method-Override) is not possible here. Use one of: POST, OPTIONS",
+        ),
         patch(
             "an offset beyond every file",
             &location,
@@ -140,6 +167,12 @@ async fn sending_bytes() {
     let override_patch = [TUS, BYTES, ("upload-offset", "4"), ("x-http-method-override", "PATCH")];
     let overridden = Case { body: "45", ..case("override", "POST", &location, &override_patch, 204, "", "") };
     assert_eq!(check(&app, overridden).await.offset(), 6);
+    // The request's own method counts for nothing then (tus 1.0.0), whatever it is.
+    let means_head = [TUS, ("x-http-method-override", "HEAD")];
+    assert_eq!(
+        check(&app, case("DELETE that means HEAD", "DELETE", &location, &means_head, 200, "", "")).await.offset(),
+        6
+    );
 
     // A body without a length that brings too much: the upload must not become full with the begin of something longer.
     for parts in [&["67", "89", "ab"][..], &["6789a"], &["6789", "a"]] {
