@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderMap, Version, header};
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -62,6 +64,18 @@ impl Door {
     }
 }
 
+/// Whoever speaks HTTP/1.1 says to whom, once (RFC 9112, 3.2): what lies between could else be led to another name than we
+/// are. What is wrong with a request that does not.
+fn without_host(version: Version, headers: &HeaderMap) -> Option<web::Refusal> {
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && version < Version::HTTP_11) {
+        return None;
+    }
+    let problem = Problem::new(Code::HeaderInvalid).with("header", "Host").with("reason", "must be given once");
+    let value = if hosts == 0 { "nothing".to_owned() } else { format!("{hosts} of them") };
+    Some(problem.with("value", value).into())
+}
+
 /// Takes connections until stopped, then waits until those under way have ended.
 pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, config: Http, stop: Stop) {
     let slots = Arc::new(Semaphore::new(config.max_connections));
@@ -103,6 +117,9 @@ async fn talk(stream: TcpStream, peer: SocketAddr, door: &Door, header_timeout: 
     let service = hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let routes = TowerToHyperService::new(door.routes());
         async move {
+            if let Some(refusal) = without_host(request.version(), request.headers()) {
+                return Ok(refusal.into_response());
+            }
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             hyper::service::Service::call(&routes, request).await
@@ -125,5 +142,28 @@ async fn talk(stream: TcpStream, peer: SocketAddr, door: &Door, header_timeout: 
     };
     if let Err(error) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_speaks_http_1_1_says_to_whom_once() {
+        let wrong = |version, hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, host.parse().expect("a header"));
+            }
+            without_host(version, &headers).map(|refusal| (refusal.status().as_u16(), refusal.problem.detail()))
+        };
+        assert_eq!(wrong(Version::HTTP_11, &["localhost"]), None);
+        assert_eq!(wrong(Version::HTTP_10, &[]), None);
+        let advice = "Correct the header and send the request again.";
+        let none = format!("The header Host must be given once; got nothing. {advice}");
+        assert_eq!(wrong(Version::HTTP_11, &[]), Some((400, none)));
+        let two = format!("The header Host must be given once; got 2 of them. {advice}");
+        assert_eq!(wrong(Version::HTTP_10, &["a", "b"]), Some((400, two)));
     }
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use spool_nats::testing::TestServer;
 use spool_proto::Role;
 
-use crate::spool::{Running, get, is_alive, say, spool};
+use crate::spool::{Running, get, get_with, is_alive, say, spool};
 
 /// An idle process has nothing to finish, so this is far above what it needs and far below its grace period.
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
@@ -78,6 +78,8 @@ async fn a_process_without_the_projector_says_so_and_not_that_there_is_nothing()
     assert!(body.contains("\"role_absent\"") && body.contains("projector"), "{body}");
     let (status, body) = get(address, "/v1/nothing");
     assert_eq!(status, 404, "{body}");
+    let (status, body) = get_with(address.strip_prefix("http://").expect("an http address"), "/livez", "");
+    assert!(status == 400 && body.contains("Host must be given once; got nothing"), "{status} {body}");
 }
 
 #[test]

@@ -137,11 +137,16 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// `GET` over plain HTTP/1.1: status and body. Enough for health checks, and nothing of ours is between.
 pub(crate) fn get(server: &str, path: &str) -> (u16, String) {
-    use std::io::Write as _;
     let address = server.strip_prefix("http://").expect("an http address");
+    get_with(address, path, &format!("Host: {address}\r\n"))
+}
+
+/// The same with just these lines of headers.
+pub(crate) fn get_with(address: &str, path: &str, headers: &str) -> (u16, String) {
+    use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(address).expect("somebody listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
