@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::request::{Failure, about};
 
@@ -90,6 +91,7 @@ struct Inner {
     user: String,
     role: String,
     denials: Arc<Denials>,
+    presence: Arc<Presence>,
 }
 
 impl Log {
@@ -111,14 +113,15 @@ impl Log {
 
     async fn try_to_connect(target: &Target, tries: u32) -> Result<Log, ConnectError> {
         let denials = Arc::new(Denials::default());
+        let presence = Arc::new(Presence::default());
         let urls: Vec<&str> = target.url.split(',').map(str::trim).collect();
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match options(target, &denials).connect(&urls).await {
+            match options(target, &denials, &presence).connect(&urls).await {
                 Ok(client) => {
                     let (user, role) = (target.user.clone(), target.role.clone());
-                    return Ok(Log { inner: Arc::new(Inner { client, user, role, denials }) });
+                    return Ok(Log { inner: Arc::new(Inner { client, user, role, denials, presence }) });
                 }
                 Err(source) => {
                     let (url, user) = (target.url.clone(), target.user.clone());
@@ -148,6 +151,23 @@ impl Log {
         self.inner.client.connection_state() == State::Connected
     }
 
+    /// For how long there has been no connection; nothing while there is one.
+    pub fn away_for(&self) -> Option<Duration> {
+        self.inner.presence.away_for(Instant::now())
+    }
+
+    /// Returns once there has been no connection for `patience` without a break: for those who answer somebody that does not
+    /// wait as long as calls are tried again.
+    pub async fn gone(&self, patience: Duration) {
+        loop {
+            let left = patience.saturating_sub(self.away_for().unwrap_or_default());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+
     /// Permission violations the server has reported to this connection. Each is also logged as an error.
     pub fn denials(&self) -> u64 {
         self.inner.denials.count.load(Ordering::Relaxed)
@@ -175,8 +195,8 @@ fn reconnect_pause(attempts: usize) -> Duration {
     Duration::from_millis(25).saturating_mul(1 << attempts.min(8)).min(CONNECT_PAUSE)
 }
 
-fn options(target: &Target, denials: &Arc<Denials>) -> async_nats::ConnectOptions {
-    let denials = Arc::clone(denials);
+fn options(target: &Target, denials: &Arc<Denials>, presence: &Arc<Presence>) -> async_nats::ConnectOptions {
+    let (denials, presence) = (Arc::clone(denials), Arc::clone(presence));
     let user = target.user.clone();
     async_nats::ConnectOptions::with_user_and_password(target.user.clone(), target.password.clone())
         .name(format!("spool-{}", target.role))
@@ -185,6 +205,7 @@ fn options(target: &Target, denials: &Arc<Denials>) -> async_nats::ConnectOption
         .ping_interval(PING_EVERY)
         .reconnect_delay_callback(reconnect_pause)
         .event_callback(move |event| {
+            presence.note(&event, Instant::now());
             denials.note(&user, &event);
             std::future::ready(())
         })
@@ -193,6 +214,30 @@ fn options(target: &Target, denials: &Arc<Denials>) -> async_nats::ConnectOption
 /// Where a role's answers come in; nobody else may listen there.
 pub(crate) fn inbox_prefix(role: &str) -> String {
     format!("_INBOX_{role}")
+}
+
+/// Since when there is no connection. Pure: time is handed in.
+#[derive(Default)]
+struct Presence(Mutex<Option<Instant>>);
+
+impl Presence {
+    fn note(&self, event: &Event, now: Instant) {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Connected => *since = None,
+            Event::Disconnected | Event::Closed => *since = since.or(Some(now)),
+            Event::ServerError(_)
+            | Event::ClientError(_)
+            | Event::SlowConsumer(_)
+            | Event::Draining
+            | Event::LameDuckMode => {}
+        }
+    }
+
+    fn away_for(&self, now: Instant) -> Option<Duration> {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| now.saturating_duration_since(since))
+    }
 }
 
 /// Permission violations, matched with the calls that wait.
@@ -280,6 +325,19 @@ mod tests {
         assert_eq!(violation(r#"Permissions Violation for Publish to "a.x""#), Some("a.x"));
         assert_eq!(violation(r#"Permissions Violation for Subscription to "a.>" using queue "q""#), Some("a.>"));
         assert_eq!(violation("Stale Connection"), None);
+    }
+
+    #[test]
+    fn a_connection_is_away_from_its_loss_until_it_is_back() {
+        let (presence, start) = (Presence::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(presence.away_for(at(1)), None);
+        presence.note(&Event::Disconnected, at(2));
+        presence.note(&Event::LameDuckMode, at(3));
+        presence.note(&Event::Disconnected, at(4));
+        assert_eq!(presence.away_for(at(7)), Some(Duration::from_secs(5)));
+        presence.note(&Event::Connected, at(8));
+        assert_eq!(presence.away_for(at(9)), None);
     }
 
     #[test]

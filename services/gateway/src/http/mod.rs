@@ -10,6 +10,7 @@ mod tus;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
@@ -43,6 +44,14 @@ pub const ROUTES: &[(MethodFilter, &str)] = &[
     (MethodFilter::GET, "/v1/parked"),
     (MethodFilter::POST, "/v1/parked/{id}/release"),
 ];
+
+/// A request waits this long for a log that is away, so that a reconnect of a blink is not seen. Calls are tried again for longer
+/// (`spool_nats`), which suits roles that have nobody waiting; most clients give up after half a minute.
+const LOG_AWAY: Duration = Duration::from_secs(4);
+/// The same for a request whose bytes were coming when the log went: they would have to be sent again.
+const LOG_AWAY_WITH_BYTES: Duration = Duration::from_secs(20);
+/// When a client that was refused so may come back.
+const LOG_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a handler answers.
 type Answer = Result<Response, Refusal>;
@@ -96,15 +105,34 @@ async fn admit(State(inner): State<Arc<Inner>>, request: Request, next: Next) ->
             let given = given.filter(|text| trace::id(text).is_some()).map(ToOwned::to_owned);
             let traceparent = given.unwrap_or_else(|| inner.ids.traceparent());
             let span = tracing::info_span!("door", trace.id = trace::id(&traceparent));
-            trace::scope(Some(traceparent), next.run(request)).instrument(span).await
+            let gone = log_gone(&inner, request.headers());
+            let answer = trace::scope(Some(traceparent), next.run(request)).instrument(span);
+            tokio::select! {
+                // What can be said without the log is said.
+                biased;
+                answer = answer => answer,
+                // As if the client had gone: every handler can be dropped at any point.
+                refusal = gone => refusal.into_response(),
+            }
         }
         Err(wait) => {
             let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
             let problem = Problem::new(Code::RateLimited)
                 .with("limit", format!("{} a second", inner.config.requests_per_second))
                 .with("retry_after", format!("{seconds} s"));
-            Refusal::from(problem).after(std::time::Duration::from_secs(seconds)).into_response()
+            Refusal::from(problem).after(Duration::from_secs(seconds)).into_response()
         }
+    }
+}
+
+/// Waits until the log has been away for longer than this request can wait.
+fn log_gone(inner: &Inner, headers: &HeaderMap) -> impl Future<Output = Refusal> + use<> {
+    let comes = headers::brings_bytes(headers).unwrap_or(false) && inner.log.away_for().is_none();
+    let (log, patience) = (inner.log.clone(), if comes { LOG_AWAY_WITH_BYTES } else { LOG_AWAY });
+    async move {
+        log.gone(patience).await;
+        tracing::warn!("a request is refused: the log has been away for {patience:?}");
+        Refusal::from(Problem::new(Code::Unavailable).with("what", "The log")).after(LOG_RETRY_AFTER)
     }
 }
 

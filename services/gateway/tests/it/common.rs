@@ -107,8 +107,13 @@ impl World {
     }
 
     pub(crate) async fn app_with(&self, config: Config) -> App {
+        self.app_on(config, self.server.log(Role::Gateway).await).await
+    }
+
+    /// On a connection of its own.
+    pub(crate) async fn app_on(&self, config: Config, log: Log) -> App {
         let store = Store::open(&self.store_config()).await.unwrap();
-        let (log, stop) = (self.server.log(Role::Gateway).await, Stop::new());
+        let stop = Stop::new();
         let deps = Deps {
             log: log.clone(),
             store: store.clone(),

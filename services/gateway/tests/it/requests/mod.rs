@@ -2,6 +2,7 @@
 //! is checked, is here.
 
 mod assets;
+mod away;
 mod creating;
 mod limits;
 mod routes;
