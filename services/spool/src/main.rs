@@ -16,7 +16,6 @@ mod streams;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, Config, Parked, View};
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
             return spool_transcoder::child::main(args.map(|arg| arg.to_string_lossy().into_owned()));
         }
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_this_process();
     let out = Out::new(cli.shared.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

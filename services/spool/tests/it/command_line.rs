@@ -41,6 +41,16 @@ fn a_server_that_is_not_there_is_named_with_what_starts_one() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    check(&["config", "check"], &[("SPOOL_CONFIG", "")], 0, &[]);
+    // Whether a Spool answers at the address of the default is all the same.
+    let said = say(spool(&["ls", "--limit", "1"]).envs([("SPOOL_SERVER", ""), ("SPOOL_TOKEN", "")]));
+    assert_ne!(said.exit, Some(2), "{}", said.stderr);
+    assert!(!said.stderr.contains("is no address"), "{}", said.stderr);
+    check(&["ls", "--server", ""], &[], 2, &["--server \"\" is no address"]);
+}
+
+#[test]
 fn with_json_a_failure_is_an_object_on_standard_error() {
     let said = say(&mut spool(&["ls", "--json", "--server", "http://127.0.0.1:9"]));
     let object: serde_json::Value = serde_json::from_str(&said.stderr).expect("JSON");
