@@ -26,10 +26,12 @@ pub(crate) enum Exit {
     Different,
     /// Stopped before what ran had ended.
     Cut,
+    /// A command was stopped by Ctrl-C; the number that shells give to it.
+    Interrupted,
 }
 
 impl Exit {
-    const ALL: [Exit; 10] = [
+    const ALL: [Exit; 11] = [
         Exit::Done,
         Exit::Broken,
         Exit::Usage,
@@ -40,6 +42,7 @@ impl Exit {
         Exit::InUse,
         Exit::Different,
         Exit::Cut,
+        Exit::Interrupted,
     ];
 
     /// The number.
@@ -66,6 +69,7 @@ impl Exit {
             Exit::Cut => {
                 (9, "stopped by a second signal, the grace period or a closed pipe before all that ran had ended")
             }
+            Exit::Interrupted => (130, "a push was stopped by Ctrl-C; the same command goes on where it stood"),
         }
     }
 

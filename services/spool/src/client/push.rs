@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use spool_kit::Ids;
 use spool_proto::{AssetId, Code, Kind, Timestamp};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Push;
 use crate::exit::{Exit, Failure};
@@ -76,10 +77,12 @@ impl Source {
 pub(crate) async fn push(client: &Client, out: Out, options: &Push) -> Result<(), Failure> {
     let sources = options.files.iter().map(|file| Source::look_at(file)).collect::<Result<Vec<_>, _>>()?;
     let memory = Memory::of_this_user();
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::from_error(Exit::Broken, "listen for Ctrl-C", error))?;
     let mut worst: Option<Failure> = None;
     for source in &sources {
-        let Err(failure) = one(client, out, &memory, options, source).await else { continue };
-        if failure.exit == Exit::Unreachable {
+        let Err(failure) = one(client, out, &memory, options, source, &mut interrupt).await else { continue };
+        if matches!(failure.exit, Exit::Unreachable | Exit::Interrupted) {
             return Err(failure);
         }
         if let Some(earlier) = worst.replace(failure) {
@@ -90,12 +93,38 @@ pub(crate) async fn push(client: &Client, out: Out, options: &Push) -> Result<()
     worst.map_or(Ok(()), Err)
 }
 
-async fn one(client: &Client, out: Out, memory: &Memory, options: &Push, source: &Source) -> Result<(), Failure> {
+async fn one(
+    client: &Client,
+    out: Out,
+    memory: &Memory,
+    options: &Push,
+    source: &Source,
+    interrupt: &mut Signal,
+) -> Result<(), Failure> {
     let started = Instant::now();
-    let uploaded = upload(client, out, memory, options, source).await?;
+    let uploaded = upload(client, out, memory, options, source, interrupt).await?;
     let complete = Instant::now();
+    let id = &uploaded.asset;
+    tokio::select! {
+        followed = follow(client, out, options, source, &uploaded, (started, complete)) => followed,
+        _ = interrupt.recv() => {
+            let sentence = format!("stopped by Ctrl-C; {id} is uploaded and goes on by itself, and `spool watch {id}` follows it");
+            Err(Failure::new(Exit::Interrupted, sentence))
+        }
+    }
+}
+
+/// What becomes of an uploaded file: to its first sight, or with `--wait` to its end.
+async fn follow(
+    client: &Client,
+    out: Out,
+    options: &Push,
+    source: &Source,
+    uploaded: &Uploaded,
+    (started, complete): (Instant, Instant),
+) -> Result<(), Failure> {
     let upload_ms = millis(complete - started);
-    let asset = first_look(client, out, &uploaded).await.map_err(|failure| {
+    let asset = first_look(client, out, uploaded).await.map_err(|failure| {
         let sentence = format!("{} is uploaded, and goes on by itself. {}", uploaded.asset, failure.sentence);
         Failure { sentence, ..failure }
     })?;
@@ -124,12 +153,20 @@ async fn upload(
     memory: &Memory,
     options: &Push,
     source: &Source,
+    interrupt: &mut Signal,
 ) -> Result<Uploaded, Failure> {
     let fingerprint = memory::fingerprint(client.url("/")?.as_str(), source);
     let remembered = if options.fresh { None } else { memory.recall(&fingerprint) };
     let place = remembered.unwrap_or_else(|| Place::new(&Ids::random()));
     let mut report = Report::new(out, memory, fingerprint, source);
-    let result = tus::upload(client, source, &tus::metadata(options, source), place, &mut report).await;
+    let metadata = tus::metadata(options, source);
+    let result = tokio::select! {
+        result = tus::upload(client, source, &metadata, place, &mut report) => result,
+        _ = interrupt.recv() => {
+            let sentence = format!("stopped by Ctrl-C before {} was uploaded; the same command goes on with it", source.name);
+            Err(Failure::new(Exit::Interrupted, sentence))
+        }
+    };
     report.end();
     match &result {
         Ok(_) => report.forget(),

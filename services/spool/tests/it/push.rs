@@ -161,8 +161,11 @@ fn a_push_that_was_stopped_goes_on_with_the_same_command() {
     };
     let mut stopped = Running::start(&mut command(), directory.path());
     while stopped.line()["percent"].as_u64().expect("progress of the upload") < 20 {}
-    stopped.signal(Signal::KILL);
-    stopped.ended_within(Duration::from_secs(5));
+    stopped.signal(Signal::INT);
+    let ended = stopped.ended_within(Duration::from_secs(30));
+    assert_eq!(ended.code(), Some(130), "{}", stopped.log());
+    let words = "stopped by Ctrl-C before large.mp4 was uploaded; the same command goes on with it";
+    assert!(stopped.log().contains(words), "{}", stopped.log());
 
     let again = say(&mut command());
     assert_eq!(again.exit, Some(0), "{}{}", again.stdout, again.stderr);
