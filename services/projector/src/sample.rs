@@ -160,5 +160,5 @@ pub(crate) async fn fill(view: &Arc<View>, facts: &[Fact], batch: usize) -> Resu
 pub(crate) fn writes(facts: &[Fact]) -> Vec<crate::view::fold::Write> {
     let none = |_: &_, _: &_| Ok::<_, std::convert::Infallible>(None);
     let Ok(folded) = fold(facts, none);
-    folded.writes(&texts())
+    folded.writes(&texts()).0
 }

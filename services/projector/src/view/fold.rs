@@ -4,6 +4,7 @@
 //! facts are cut into batches leaves no trace in the rows, so a rebuilt view has the same bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ pub enum Write {
 
 /// One asset's part of a batch.
 struct Part {
-    before: Option<Row>,
+    before: Option<Arc<Row>>,
     after: Asset,
     entries: Vec<Entry>,
     unknown: Vec<u64>,
@@ -42,7 +43,7 @@ pub struct Folded(BTreeMap<(TenantId, AssetId), Part>);
 /// Those of `before`.
 pub fn fold<E>(
     facts: &[Fact],
-    mut before: impl FnMut(&TenantId, &AssetId) -> Result<Option<Row>, E>,
+    mut before: impl FnMut(&TenantId, &AssetId) -> Result<Option<Arc<Row>>, E>,
 ) -> Result<Folded, E> {
     let mut parts: BTreeMap<(TenantId, AssetId), Part> = BTreeMap::new();
     for fact in facts {
@@ -90,39 +91,47 @@ impl Folded {
         self.0.iter().filter_map(named).collect()
     }
 
-    /// What is to be written. `texts` answers [`Folded::texts`]; a token that is not in it was erased.
-    pub fn writes(self, texts: &BTreeMap<TextToken, Text>) -> Vec<Write> {
-        let mut writes = Vec::new();
+    /// What is to be written, and the rows of assets among it with their bytes. `texts` answers [`Folded::texts`]; a token that
+    /// is not in it was erased.
+    pub fn writes(self, texts: &BTreeMap<TextToken, Text>) -> (Vec<Write>, Vec<(Row, usize)>) {
+        let (mut writes, mut rows) = (Vec::new(), Vec::new());
         for (_, part) in self.0 {
             if !part.entries.is_empty() {
-                part.write(texts, &mut writes);
+                rows.push(part.write(texts, &mut writes));
             }
         }
-        writes
+        (writes, rows)
     }
 }
 
 impl Part {
-    fn write(self, texts: &BTreeMap<TextToken, Text>, out: &mut Vec<Write>) {
+    fn write(self, texts: &BTreeMap<TextToken, Text>, out: &mut Vec<Write>) -> (Row, usize) {
         let fetched = |token: &TextToken| Some(Typed { token: token.clone(), text: texts.get(token)?.clone() });
         let text = match self.standing_text() {
             Some(typed) => Some(typed.clone()),
             None => self.after.text_token().and_then(fetched),
         };
-        let (tenant, id) = (&self.after.tenant, &self.after.id);
+        let (tenant, id) = (self.after.tenant.clone(), self.after.id.clone());
         let before = self.before.as_ref().map(|row| &row.asset);
         if let Some((playback, play)) = play(&self.after) {
             out.push(put(Key::Play(playback), &play));
         }
         out.push(put(Key::Card(tenant.clone(), id.clone()), &Card::of(&self.after, text.as_ref().map(|t| &t.text))));
         moved(before.map(places).unwrap_or_default(), places(&self.after), out);
-        changed(before.map(objects).unwrap_or_default(), objects(&self.after), out);
+        changed(before.map(|it| objects(it, Some(&self.after))).unwrap_or_default(), objects(&self.after, before), out);
         for entry in &self.entries {
             out.push(put(Key::History(tenant.clone(), id.clone(), entry.sequence), entry));
-            out.push(put(Key::Change(entry.sequence), &(tenant, id)));
+            out.push(put(Key::Change(entry.sequence), &(&tenant, &id)));
         }
         out.extend(self.unknown.iter().map(|sequence| Write::Put(Key::Unknown(*sequence), Vec::new())));
-        out.push(put(Key::Row(tenant.clone(), id.clone()), &Row { asset: self.after.clone(), text }));
+        let row = Row { asset: self.after, text };
+        let write = put(Key::Row(tenant, id), &row);
+        let bytes = match &write {
+            Write::Put(_, value) => value.len(),
+            Write::Delete(_) => 0,
+        };
+        out.push(write);
+        (row, bytes)
     }
 }
 

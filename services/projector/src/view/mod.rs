@@ -5,6 +5,7 @@
 
 pub mod fold;
 pub mod keys;
+mod recent;
 pub mod rows;
 pub mod shelf;
 pub mod writer;
@@ -376,5 +377,7 @@ fn fingerprint() -> String {
     format!("{SCHEMA}:{}", spool_proto::id::Sha256::of(kinds.join(",").as_bytes()))
 }
 
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 mod tests;

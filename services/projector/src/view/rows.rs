@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use spool_proto::asset::{Generation, Publication};
+use spool_proto::asset::{At, Generation, Publication};
 use spool_proto::event::{Body, Fact, Published};
 use spool_proto::id::{EventId, PlaybackId, Sha256, TextToken};
 use spool_proto::text::Text;
@@ -191,15 +191,23 @@ pub fn places(asset: &Asset) -> Vec<Key> {
     keys
 }
 
-/// Every object of the asset that a player may ask for by its place; none once it is deleted.
-pub fn objects(asset: &Asset) -> BTreeMap<Key, Stored> {
+/// Every object of the asset that a player may ask for by its place; none once it is deleted. Without those that `other` has
+/// from the same facts: of two folds of an asset only what differs is to be compared.
+pub fn objects(asset: &Asset, other: Option<&Asset>) -> BTreeMap<Key, Stored> {
     if asset.deleted.is_some() {
         return BTreeMap::new();
     }
-    asset.generations.iter().flat_map(|(number, generation)| objects_of(asset, *number, generation)).collect()
+    let other = other.filter(|other| other.deleted.is_none());
+    let has = |number: &u32| other.and_then(|other| other.generations.get(number));
+    asset.generations.iter().flat_map(|(number, it)| objects_of(asset, *number, it, has(number))).collect()
 }
 
-fn objects_of(asset: &Asset, number: u32, generation: &Generation) -> Vec<(Key, Stored)> {
+/// Does the other one hold the same fact there? A slot holds one fact for ever.
+fn is_same<K: Ord, T>(other: Option<&BTreeMap<K, At<T>>>, key: &K, fact: &At<T>) -> bool {
+    other.and_then(|other| other.get(key)).is_some_and(|other| other.sequence == fact.sequence)
+}
+
+fn objects_of(asset: &Asset, number: u32, generation: &Generation, other: Option<&Generation>) -> Vec<(Key, Stored)> {
     let chunk_key = |rendition: &str, chunk: u32| Key::Chunk {
         tenant: asset.tenant.clone(),
         asset: asset.id.clone(),
@@ -213,11 +221,19 @@ fn objects_of(asset: &Asset, number: u32, generation: &Generation) -> Vec<(Key, 
         sha256,
         content_type: content_type.to_owned(),
     };
-    let video = generation.video.iter().flat_map(|(chunk, it)| it.it.receipts.iter().map(move |r| (*chunk, r)));
+    let other_video = other.map(|other| &other.video);
+    let video = generation.video.iter().filter(|(chunk, it)| !is_same(other_video, chunk, it));
+    let video = video.flat_map(|(chunk, it)| it.it.receipts.iter().map(move |r| (*chunk, r)));
     let video = video.map(|(chunk, r)| (chunk_key(&r.rendition, chunk), stored(&r.key, r.length, r.sha256, VIDEO)));
-    let audio = generation.audio.values().flat_map(|track| track.iter().map(|(chunk, it)| (*chunk, &it.it.receipt)));
+    let audio = generation.audio.iter().flat_map(|(track, chunks)| {
+        let other_track = other.and_then(|other| other.audio.get(track));
+        let new = chunks.iter().filter(move |(chunk, it)| !is_same(other_track, chunk, it));
+        new.map(|(chunk, it)| (*chunk, &it.it.receipt))
+    });
     let audio = audio.map(|(chunk, r)| (chunk_key(&r.rendition, chunk), stored(&r.key, r.length, r.sha256, AUDIO)));
-    let stills = generation.stills.iter().map(|(name, it)| {
+    let other_stills = other.map(|other| &other.stills);
+    let stills = generation.stills.iter().filter(|(name, it)| !is_same(other_stills, name, it));
+    let stills = stills.map(|(name, it)| {
         let r = &it.it.receipt;
         let key = Key::Still {
             tenant: asset.tenant.clone(),

@@ -14,6 +14,7 @@ use spool_proto::id::TextToken;
 use spool_proto::text::Text;
 
 use super::fold::{Folded, fold};
+use super::recent::Recent;
 use super::{View, ViewError};
 
 /// How long a batch may take before the view counts as stalled.
@@ -145,14 +146,24 @@ impl Writer {
 }
 
 fn serve(view: &View, mut inbox: mpsc::Receiver<Order>) {
+    let mut recent = Recent::new();
     while let Some(order) = inbox.blocking_recv() {
         // Whoever asked may have gone (a step that was dropped): what was done stands, and it will look at the position.
         match order {
             Order::Fold { facts, answer } => {
-                let _ = answer.send(fold(&facts, |tenant, asset| view.row(tenant, asset)));
+                let standing = |tenant: &_, asset: &_| match recent.get(tenant, asset) {
+                    Some(row) => Ok(Some(row)),
+                    None => Ok(view.row(tenant, asset)?.map(Arc::new)),
+                };
+                let _ = answer.send(fold(&facts, standing));
             }
             Order::Apply { folded, texts, position, answer } => {
-                let _ = answer.send(view.apply(folded.writes(&texts), position));
+                let (writes, rows) = folded.writes(&texts);
+                let applied = view.apply(writes, position);
+                if applied.is_ok() {
+                    recent.written(rows);
+                }
+                let _ = answer.send(applied);
             }
             Order::Flush { answer } => {
                 let _ = answer.send(view.flush());
