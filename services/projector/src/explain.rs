@@ -94,10 +94,14 @@ fn given_up(asset: &Asset) -> Vec<Value> {
 }
 
 fn lost_stills(asset: &Asset) -> Vec<(&str, &JobGivenUp)> {
-    let generation = asset.generation_number();
-    let stills = asset.generation().into_iter().flat_map(|it| it.plan().stills.iter());
-    let fault = |name: &str| last_fault(asset, &Item::Still { generation, name: name.to_owned() });
-    stills.filter_map(|still| Some((still.name.as_str(), fault(&still.name)?))).collect()
+    let (number, generation) = (asset.generation_number(), asset.generation());
+    let lost = |it: &'_ Generation, name: &str| it.standing_fault(&still(number, name)).is_some();
+    let stills = generation.into_iter().flat_map(|it| it.plan().stills.iter().filter(|still| lost(it, &still.name)));
+    stills.filter_map(|it| Some((it.name.as_str(), last_fault(asset, &still(number, &it.name))?))).collect()
+}
+
+fn still(generation: u32, name: &str) -> Item {
+    Item::Still { generation, name: name.to_owned() }
 }
 
 /// One item: what the facts say of it and what a worker noted. A chunk that nobody noted and that never failed is not
@@ -132,15 +136,15 @@ fn work(asset: &Asset, item: &Item, notes: &[(Item, LeaseNote)], now: Timestamp)
     }))
 }
 
+/// What ended the last round of an item's order, also where it goes on in another one.
 fn last_fault<'a>(asset: &'a Asset, item: &Item) -> Option<&'a JobGivenUp> {
-    match item {
-        Item::Inspect { verdict } => {
-            asset.inspect_faults.get(verdict).and_then(|rounds| rounds.values().next_back()).map(|fault| &fault.it)
-        }
+    let rounds = match item {
+        Item::Inspect { verdict } => asset.inspect_faults.get(verdict),
         Item::Video { .. } | Item::Pass { .. } | Item::Audio { .. } | Item::AudioPass { .. } | Item::Still { .. } => {
-            asset.generation()?.standing_fault(item).map(|fault| &fault.it)
+            asset.generation()?.faults.get(&item.to_string())
         }
-    }
+    };
+    Some(&rounds?.values().next_back()?.it)
 }
 
 fn rounds(asset: &Asset, item: &Item) -> u32 {
@@ -268,6 +272,21 @@ mod tests {
             sentence.starts_with("Everything is made and published but the poster. Nothing came out"),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn an_order_that_was_handed_back_is_told_and_nothing_is_lost_by_it() {
+        let plan = values::plan(&[1], 4_000);
+        let stopped =
+            |item: &str| JobGivenUp { problem: Problem::new(Code::WorkerStopped).with("item", item), attempts: 1 };
+        let fault = |item: &str| Slot::EncodeFault { item: item.parse().expect("an item"), round: 0 };
+        let given = ["g1-a0", "g1-s-poster"]
+            .into_iter()
+            .fold(Given::planned(plan), |given, item| given.then(fault(item), stopped(item)));
+        let answer = explain(&given.fold(), &[], None, Timestamp::from_ms(0));
+        let sound = answer["work"].as_array().expect("work").iter().find(|it| it["item"] == "g1-a0").expect("sound");
+        assert_eq!((&sound["given_up"], &sound["last_fault"]["code"]), (&json!(1), &json!("worker_stopped")));
+        assert_eq!(answer["given_up"], json!([]), "the poster is still to be made");
     }
 
     #[test]
