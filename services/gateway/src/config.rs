@@ -73,7 +73,7 @@ impl Config {
         let spans = spans.map(|(name, span)| (name, span.0.is_zero()));
         let counts = [
             ("max_upload", self.max_upload.0),
-            ("max_uploads", self.max_uploads.into()),
+            ("max_uploads", self.max_uploads),
             ("max_transfers", self.max_transfers.into()),
             ("max_transfers_per_client", self.max_transfers_per_client.into()),
             ("requests_per_second", self.requests_per_second.into()),
