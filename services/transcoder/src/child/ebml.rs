@@ -41,7 +41,8 @@ impl Head {
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
+/// A number as elements hold them: the highest byte first.
+pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |n, byte| (n << 8) | u64::from(*byte))
 }
 

@@ -10,6 +10,7 @@ use spool_proto::media::{Container, NS_PER_MS, SourceFacts};
 
 use super::demux::{self, Demuxed, Trouble, Until};
 use super::edits::{self, Ends};
+use super::mend::Walked;
 use super::mend::clock::Watched;
 use super::mend::programme::{self, Named};
 use super::met::Met;
@@ -57,8 +58,8 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         None => Arc::clone(ranges),
     };
     let Named { ranges: seen, unknown } = programme::named(&seen, &head).map_err(unreadable)?;
-    let damage = chain_of(&head, index.as_ref()).map(|container| mend::damage(&seen, container)).transpose()?;
-    let mut damage = damage.unwrap_or_default();
+    let walked = chain_of(&head, index.as_ref()).map(|container| mend::walked(&seen, container)).transpose()?;
+    let Walked { mut damage, filled } = walked.unwrap_or_default();
     let mut ranges = match chain_of(&head, index.as_ref()) {
         Some(container) => mend::passed_over(&seen, container, &damage)?,
         None => seen,
@@ -89,6 +90,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         // The tables and the demuxer differ: the demuxer decodes, so it is right.
         demuxed = demux::read(ranges, Until::End, limits.max_samples, output)?;
     }
+    demuxed.streams.iter_mut().for_each(|met| met.ends_before(&filled));
     let promised_ms = (!known).then(|| promised_ms(container, &head, &demuxed)).flatten();
     let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
     let bare = bare.flatten();

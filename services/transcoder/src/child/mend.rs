@@ -10,6 +10,7 @@
 //!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spool_proto::media::{Container, SourceFacts, Span};
@@ -71,18 +72,32 @@ pub(super) fn passed_over(
     Ok(patched(ranges, changes))
 }
 
-/// Where the chain of this container's links is broken.
-pub(super) fn damage(ranges: &Arc<dyn Ranges>, container: Container) -> Result<Vec<Span>, Failure> {
+/// What a walk along the links of a container found.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// Where the chain is broken.
+    pub(super) damage: Vec<Span>,
+    /// Of each track, by its number, whose encoder filled its last block up: for how many nanoseconds.
+    pub(super) filled: BTreeMap<u64, u64>,
+}
+
+/// Walks along the links of this container.
+pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<Walked, Failure> {
     let whole = Whole(ranges);
-    let mut window = Window::new(&whole);
+    let (mut window, mut filled) = (Window::new(&whole), BTreeMap::new());
     let found = match kind(container) {
         Some(Kind::Flv) => walk(&mut window, &mut flv::Tags),
-        Some(Kind::Matroska) => walk(&mut window, &mut matroska::Elements::default()),
+        Some(Kind::Matroska) => {
+            let mut elements = matroska::Elements::default();
+            let found = walk(&mut window, &mut elements);
+            filled = elements.filled;
+            found
+        }
         Some(Kind::Fragments) => walk(&mut window, &mut fragments::Boxes::default()),
         // What leaps in a transport stream is found by who reads it to its end: see [`clock::Watched`].
         None => Ok(Vec::new()),
     };
-    found.map_err(unreadable)
+    Ok(Walked { damage: found.map_err(unreadable)?, filled })
 }
 
 /// Is a container followed link by link, or packet by packet, so that bytes that are lost inside are found?

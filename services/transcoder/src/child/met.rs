@@ -1,12 +1,13 @@
 //! What is met on each pad of a demuxer: the stream's form, its tags, and where its samples lie.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 
 use super::samples::Samples;
 use super::streams::{self, Kind};
-use super::{adpcm, wiring};
+use super::{adpcm, packet, wiring};
 
 /// What pads tell from their threads.
 pub(super) type Shared<T> = Arc<Mutex<T>>;
@@ -35,6 +36,19 @@ pub struct Met {
     pub guessed: bool,
     /// More samples than are taken.
     pub too_many: bool,
+}
+
+impl Met {
+    /// Takes from the end of sound what its encoder filled up; `filled_ns` tells it by the number of a Matroska's track, which
+    /// its demuxer puts into a stream's id before the track's own.
+    pub(super) fn ends_before(&mut self, filled_ns: &BTreeMap<u64, u64>) {
+        let number = self.id.rsplit('/').next().and_then(|id| id.split(':').next()?.parse().ok());
+        if let Some(by_ns) = number.and_then(|number: u64| filled_ns.get(&number))
+            && self.kind == Some(Kind::Audio)
+        {
+            self.samples.ends_before(*by_ns);
+        }
+    }
 }
 
 /// Gives each pad of the parser a sink and a watch.
@@ -141,7 +155,9 @@ fn take_sample(stream: &mut Met, buffer: &gst::Buffer, segment: Option<&gst::For
     stream.guessed |= buffer.pts().is_none();
     let Some(start) = buffer.pts().or_else(|| buffer.dts()) else { return };
     let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-    let end = buffer.duration().map(|duration| start + duration);
+    let held = stream.caps.as_ref().and_then(|caps| packet::held(caps, buffer));
+    let duration = held.or(buffer.duration());
+    let end = duration.map(|duration| start + duration);
     let Some(segment) = segment else { return };
     // A picture that begins before the edit is not shown, as everybody does it; sound is cut within a block.
     if stream.kind == Some(Kind::Video) && segment.start().is_some_and(|from| start < from) {
@@ -161,6 +177,5 @@ fn take_sample(stream: &mut Met, buffer: &gst::Buffer, segment: Option<&gst::For
 /// VP8 keeps frames that are only looked back at as packets of their own; they are never shown.
 fn is_hidden(caps: Option<&gst::Caps>, buffer: &gst::Buffer) -> bool {
     let vp8 = caps.and_then(|caps| caps.structure(0)).is_some_and(|s| s.name() == "video/x-vp8");
-    let mut tag = [0xff_u8];
-    vp8 && buffer.copy_to_slice(0, &mut tag).is_ok() && tag[0] & 0x10 == 0
+    vp8 && packet::start(buffer, 1).first().is_some_and(|tag| tag & 0x10 == 0)
 }

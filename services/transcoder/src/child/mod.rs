@@ -29,6 +29,7 @@ pub mod met;
 mod missing;
 pub mod mp4;
 mod object;
+mod packet;
 mod patched;
 mod patience;
 pub mod picture;

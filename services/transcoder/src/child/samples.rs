@@ -44,6 +44,8 @@ pub struct Samples {
     times: Vec<(u64, bool)>,
     /// End of the last one.
     end_ns: u64,
+    /// For how long the last one is not to be heard at its end.
+    filled_ns: u64,
     /// An index states how long each is shown: then no distance is a hole.
     stated: bool,
     /// Some times leapt and were settled: none of the others is so far from its neighbour. 0 where none did.
@@ -101,6 +103,11 @@ impl Samples {
         self.end_ns = self.end_ns.min(stop_ns);
     }
 
+    /// The last one is not to be heard for so long at its end.
+    pub fn ends_before(&mut self, by_ns: u64) {
+        self.filled_ns = by_ns;
+    }
+
     /// Settles times that leap, and sorts by time of presentation; to be called once, with all of them taken in by order of
     /// decoding, before the questions below. `end_may_leap`: nothing but their own clock says where the last ones lie.
     pub fn sort(&mut self, end_may_leap: bool) {
@@ -133,6 +140,7 @@ impl Samples {
         let variable = gaps.iter().any(|gap| gap.abs_diff(median) > jitter);
         // A last sample without length lasts as long as its neighbours.
         let end_ns = if self.end_ns > last_ns { self.end_ns } else { last_ns + median };
+        let end_ns = end_ns.saturating_sub(self.filled_ns).max(last_ns);
         let rate = match gaps.len() as u64 {
             0 => rate_of(1, median),
             count => rate_of(count, last_ns - first_ns - holes.iter().sum::<u64>()),
@@ -249,6 +257,15 @@ mod tests {
         let summary = samples.summary().unwrap();
         assert_eq!((summary.end_ns, summary.count, summary.variable), (2_000 * NS_PER_MS, 50, false));
         assert_eq!((summary.rate, summary.leaps_over_ns), (FrameRate { num: 25, den: 1 }, 10 * NS_PER_S));
+    }
+
+    #[test]
+    fn what_fills_the_last_one_up_is_not_its_own() {
+        let mut filled = samples((0..5).map(|i| i * 40));
+        filled.ends_before(15);
+        assert_eq!(filled.summary().unwrap().end_ns, 185);
+        filled.ends_before(100);
+        assert_eq!(filled.summary().unwrap().end_ns, 160);
     }
 
     #[test]

@@ -116,6 +116,11 @@ fn sound_alone_lasts_as_long_as_others_hear_it() {
         ("a.ogg", "-c:a libvorbis"),
         ("a.wav", "-c:a pcm_s16le"),
         ("a.mka", "-c:a aac"),
+        // Their last blocks are filled up, or shorter than the others.
+        ("b.mka", "-c:a libmp3lame"),
+        ("c.mka", "-c:a libopus -frame_duration 60"),
+        ("d.mka", "-c:a flac"),
+        ("e.mka", "-c:a pcm_s16le"),
         ("a.aac", "-c:a aac"),
     ] {
         // 1 s of silence, then a tone to the end: both ends are to be in their places.
@@ -130,7 +135,9 @@ fn sound_alone_lasts_as_long_as_others_hear_it() {
         let theirs_ms = heard(&path) as f64 / 48.0;
         assert!((length_ms - theirs_ms).abs() <= 21.4, "{name}: {length_ms} ms where ffmpeg hears {theirs_ms}");
         let begins_ms = beeps_ms(&kept.write(dir.path(), "a0"))[0];
-        assert!((begins_ms - 1000.0).abs() < 24.0, "{name}: begins at {begins_ms} ms");
+        // MP3 in Matroska says nothing of its encoder's delay, 25 ms, and everybody hears it.
+        let late_ms = if name == "b.mka" { 25.0 } else { 0.0 };
+        assert!((begins_ms - late_ms - 1000.0).abs() < 24.0, "{name}: begins at {begins_ms} ms");
     }
 }
 

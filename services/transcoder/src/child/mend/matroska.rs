@@ -1,8 +1,13 @@
 //! Matroska: elements of a segment, and in its clusters blocks (RFC 9559). A broken chain goes on at the next cluster.
+//!
+//! On the way it is noted what a track's last block says of its end: an encoder fills its last block up, and how much of it
+//! is not to be heard (`DiscardPadding`) no demuxer hands on but that of Opus.
+
+use std::collections::BTreeMap;
 
 use spool_proto::media::Span;
 
-use super::super::ebml::{CLUSTER, Head, SEGMENT};
+use super::super::ebml::{CLUSTER, Head, SEGMENT, number};
 use super::{Chain, Link, Window};
 
 /// Bytes of the longest element head.
@@ -20,10 +25,71 @@ const LARGEST_FILLER: u64 = 8 << 20;
 const EBML: u32 = 0x1a45_dfa3;
 const TIMESTAMP: u32 = 0xe7;
 
+const SIMPLE_BLOCK: u32 = 0xa3;
+const BLOCK_GROUP: u32 = 0xa0;
+const BLOCK: u32 = 0xa1;
+const DISCARD_PADDING: u32 = 0x75a2;
+/// Elements of a group that are looked at, and tracks whose ends are noted.
+const MOST_IN_GROUP: usize = 16;
+const MOST_TRACKS: usize = 256;
+
 /// The walk: where the cluster ends that is being walked, if one is, and its end is known.
 #[derive(Default)]
 pub(super) struct Elements {
     cluster: Option<Option<u64>>,
+    /// Of each track whose last block so far is filled up: for how many nanoseconds.
+    pub(super) filled: BTreeMap<u64, u64>,
+}
+
+impl Elements {
+    /// Notes what a whole block, or a group around one, says of its track's end.
+    fn note(&mut self, window: &mut Window<'_>, id: u32, body_at: u64, end: u64) -> Result<(), String> {
+        let (track, filled_ns) = match id {
+            SIMPLE_BLOCK => (track(window, body_at)?, 0),
+            BLOCK_GROUP => group(window, body_at, end)?,
+            _ => return Ok(()),
+        };
+        let Some(track) = track else { return Ok(()) };
+        if filled_ns == 0 {
+            self.filled.remove(&track);
+        } else if self.filled.len() < MOST_TRACKS {
+            self.filled.insert(track, filled_ns);
+        }
+        Ok(())
+    }
+}
+
+/// The number of a block's track: as elements state lengths.
+fn track(window: &mut Window<'_>, block_at: u64) -> Result<Option<u64>, String> {
+    let Some(first) = window.get(block_at, 1)?.map(|bytes| bytes[0]).filter(|first| *first != 0) else {
+        return Ok(None);
+    };
+    let length = first.leading_zeros() as usize + 1;
+    let marked = window.get(block_at, length)?.map(number);
+    Ok(marked.map(|marked| marked & !(1 << (7 * length))))
+}
+
+/// The track of the block in a group, and for how long that is filled up at its end.
+fn group(window: &mut Window<'_>, mut at: u64, end: u64) -> Result<(Option<u64>, u64), String> {
+    let (mut of, mut filled_ns) = (None, 0);
+    for _ in 0..MOST_IN_GROUP {
+        let Some(head) = head(window, at)?.filter(|_| at < end) else { break };
+        let body_at = at + head.length as u64;
+        let Some(next) = head.body.and_then(|body| body_at.checked_add(body)).filter(|next| *next <= end) else {
+            break;
+        };
+        match (head.id, next - body_at) {
+            (BLOCK, _) => of = track(window, body_at)?,
+            // A signed number: below zero it is said of the block's beginning.
+            (DISCARD_PADDING, length @ 1..=8) => {
+                let bytes = window.get(body_at, length as usize)?;
+                filled_ns = bytes.filter(|bytes| bytes[0] & 0x80 == 0).map_or(0, number);
+            }
+            (_, _) => {}
+        }
+        at = next;
+    }
+    Ok((of, filled_ns))
 }
 
 fn head(window: &mut Window<'_>, at: u64) -> Result<Option<Head>, String> {
@@ -76,7 +142,10 @@ impl Chain for Elements {
                 let cut = super::resume(window, self, at)?.is_none();
                 Ok(if cut { Link::End } else { Link::Broken })
             }
-            Some(_) | None => Ok(Link::Next(end)),
+            Some(_) | None => {
+                self.note(window, head.id, body_at, end)?;
+                Ok(Link::Next(end))
+            }
         }
     }
 

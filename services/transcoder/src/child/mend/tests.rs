@@ -128,3 +128,27 @@ fn fillers_cover_spans_of_every_size() {
         assert_eq!(at, 5 + length);
     }
 }
+
+#[test]
+fn what_fills_up_the_last_block_of_a_track_is_noted_and_of_no_other() {
+    let ns = |ns: i32| element(&[0x75, 0xa2], &ns.to_be_bytes());
+    let group = |track: u8, after: &[u8]| {
+        let block = element(&[0xa1], &[0x80 | track, 0, 0, 0, 1, 2, 3]);
+        element(&[0xa0], &[&block, after].concat())
+    };
+    let simple = |track: u8| element(&[0xa3], &[0x80 | track, 0, 0, 0, 1, 2, 3]);
+    let found = |blocks: &[Vec<u8>]| {
+        let cluster = element(&[0x1f, 0x43, 0xb6, 0x75], &[element(&[0xe7], &[1]), blocks.concat()].concat());
+        let start = element(&[0x1a, 0x45, 0xdf, 0xa3], &element(&[0x42, 0x82], b"webm"));
+        let source = Memory([&start[..], &[0x18, 0x53, 0x80, 0x67, 0xff], &cluster].concat());
+        let mut elements = matroska::Elements::default();
+        assert_eq!(walk(&mut Window::new(&source), &mut elements), Ok(vec![]));
+        elements.filled.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[simple(1), group(2, &ns(13_500_000)), simple(1)]), [(2, 13_500_000)]);
+    assert_eq!(found(&[group(2, &[element(&[0x9b], &[20]), ns(7)].concat()), group(3, &ns(9))]), [(2, 7), (3, 9)]);
+    assert_eq!(found(&[group(2, &ns(7)), simple(2), group(1, &ns(-7)), group(3, &[])]), []);
+    // Numbers of tracks may take two bytes.
+    let wide = element(&[0xa0], &[element(&[0xa1], &[0x41, 0x02, 0, 0, 0]), ns(5)].concat());
+    assert_eq!(found(&[wide, element(&[0xa0], &[0; 3]), element(&[0xa3], &[])]), [(258, 5)]);
+}
