@@ -96,7 +96,7 @@ impl Warning {
         match self {
             Warning::AudioStreamsDropped { dropped, all: true } => {
                 let tracks = count(*dropped, "sound track", "was", "were");
-                format!("{tracks} left out: there is nothing to be heard in the file.")
+                format!("{tracks} left out: no sound could be taken from the file.")
             }
             Warning::AudioStreamsDropped { dropped, all: false } => {
                 format!("{} left out.", count(*dropped, "more sound track", "was", "were"))
@@ -282,7 +282,7 @@ mod tests {
         let mut facts = values::source_facts(4_000);
         (facts.audio, facts.audio_streams) = (None, 1);
         let told: Vec<Value> = warnings(&Given::accepted(facts).fold()).iter().map(Warning::json).collect();
-        let detail = "1 sound track was left out: there is nothing to be heard in the file.";
+        let detail = "1 sound track was left out: no sound could be taken from the file.";
         let expected = json!([{ "code": "audio_streams_dropped", "dropped": 1, "all": true, "detail": detail }]);
         assert_eq!(Value::from(told), expected);
         let mut facts = values::source_facts(4_000);

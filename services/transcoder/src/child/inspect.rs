@@ -57,7 +57,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         Some(_) => edits::seen(ranges, Container::Mp4, Ends::AsStated)?.ranges,
         None => Arc::clone(ranges),
     };
-    let Named { ranges: seen, unknown } = programme::named(&seen, &head).map_err(unreadable)?;
+    let Named { ranges: seen, mut left_out, programme } = programme::named(&seen, &head).map_err(unreadable)?;
     let walked = chain_of(&head, index.as_ref()).map(|container| mend::walked(&seen, container)).transpose()?;
     let Walked { mut damage, filled } = walked.unwrap_or_default();
     let mut ranges = match chain_of(&head, index.as_ref()) {
@@ -67,7 +67,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let known =
         index.as_ref().is_some_and(|index| !index.fragmented && index.tracks.iter().all(|t| t.samples.is_some()));
     let until = if known { Until::Known } else { Until::End };
-    let watched = Watched::new(&ranges, &head);
+    let watched = Watched::new(&ranges, &head, programme.as_ref());
     let read: Arc<dyn Ranges> = match &watched {
         Some(watched) => Arc::<Watched>::clone(watched),
         None => Arc::clone(&ranges),
@@ -78,6 +78,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
         damage = watched.leaps().map_err(unreadable)?;
         lost = watched.lost();
+        left_out.add_all(watched.left_out(|pid| demuxed.streams.iter().any(|met| met.is_of_packets(pid))));
         if !damage.is_empty() {
             ranges = mend::passed_over(&ranges, container, &damage)?;
             demuxed = demux::read(&ranges, until, limits.max_samples, output)?;
@@ -97,7 +98,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
     let demuxed = &demuxed;
     let facts =
-        Facts { ranges, limits, output, container, demuxed, unknown, damage, lost, promised_ms, bare }.state()?;
+        Facts { ranges, limits, output, container, demuxed, left_out, damage, lost, promised_ms, bare }.state()?;
     limits::length_fits(limits, &facts)?;
     Ok(facts)
 }

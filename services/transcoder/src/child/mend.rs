@@ -5,8 +5,8 @@
 //! inspecting: where it breaks, the next sound link is looked for, and what lies between is damage. Every worker is then
 //! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
 //!
-//! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; and its table may hide its sound:
-//! [`programme`].
+//! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; there may be several programmes, or
+//! one whose table hides its sound: [`programme`]; and that table may change: [`later`].
 //!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
 
@@ -25,8 +25,10 @@ use crate::order::Failure;
 pub(super) mod clock;
 mod flv;
 mod fragments;
+mod later;
 mod matroska;
 pub(super) mod programme;
+mod tables;
 
 /// Spans that are looked for; a file with more is a ruin, and is read as far as its demuxer comes.
 const MOST_SPANS: usize = 1_000;

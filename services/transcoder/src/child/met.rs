@@ -39,6 +39,11 @@ pub struct Met {
 }
 
 impl Met {
+    /// Is it the stream of a transport stream whose packets have this number? Its demuxer makes an id of it.
+    pub(super) fn is_of_packets(&self, pid: u16) -> bool {
+        self.id.rsplit('/').next().and_then(|id| u32::from_str_radix(id, 16).ok()) == Some(u32::from(pid))
+    }
+
     /// Takes from the end of sound what its encoder filled up; `filled_ns` tells it by the number of a Matroska's track, which
     /// its demuxer puts into a stream's id before the track's own.
     pub(super) fn ends_before(&mut self, filled_ns: &BTreeMap<u64, u64>) {

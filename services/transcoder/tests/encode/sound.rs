@@ -224,6 +224,39 @@ fn sound_that_a_camcorders_stream_calls_private_data_is_heard_as_that_of_a_plain
     }
 }
 
+#[test]
+fn of_several_programmes_the_first_with_a_picture_is_taken_and_the_others_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i sine=r=48000:d=2 -f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=880:r=48000:d=2";
+    let programmes = "-map 0 -map 1 -map 2 -program title=radio:st=0 -program title=tv:st=1:st=2";
+    let path = clip(dir.path(), "a.ts", &format!("{sources} {programmes} -c:v mpeg2video -c:a mp2"));
+    let facts = facts(&path);
+    assert_eq!(facts.video.as_ref().map(|video| (video.width, video.frames)), Some((64, Some(50))));
+    assert_eq!((facts.video_streams, facts.audio_streams), (1, 2), "{facts:?}");
+    let kept = encode_audio(&path, &facts, &plan(&facts, &[], None), 0).unwrap();
+    let heard = samples(&kept.write(dir.path(), "a0"));
+    let turns = heard[24_000..72_000].windows(2).filter(|pair| pair[0] < 0.0 && pair[1] >= 0.0).count();
+    assert!(turns.abs_diff(880) < 5, "{turns} turns in a second: the television's sound");
+}
+
+#[test]
+fn sound_that_begins_or_changes_in_the_middle_of_a_transport_stream_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    let part = |name: &str, coding: &str, at: u32| {
+        let coding = format!("{sources} -map 0 {coding} -c:v mpeg2video -mpegts_start_pid 512 -output_ts_offset {at}");
+        std::fs::read(clip(dir.path(), name, &coding)).unwrap()
+    };
+    let [none, aac, mp2] = ["", "-map 1 -c:a aac", "-map 1 -c:a mp2"].map(|coding| part("p.ts", coding, 0));
+    let later = part("p.ts", "-map 1 -c:a aac", 2);
+    let path = dir.path().join("a.ts");
+    for (parts, taken, counted) in [([&none, &later], false, 1), ([&mp2, &later], true, 2), ([&aac, &later], true, 1)] {
+        std::fs::write(&path, parts.map(|part| &part[..]).concat()).unwrap();
+        let facts = facts(&path);
+        assert_eq!((facts.audio.is_some(), facts.audio_streams), (taken, counted), "{facts:?}");
+    }
+}
+
 /// Samples at 48 kHz that ffmpeg hears in a file.
 fn heard(path: &std::path::Path) -> usize {
     let args = ["-v", "error", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "f32le", "-"];

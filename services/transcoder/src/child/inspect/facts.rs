@@ -5,6 +5,7 @@ use std::sync::Arc;
 use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, Span, VideoFacts};
 
 use super::super::demux::Demuxed;
+use super::super::mend::programme::LeftOut;
 use super::super::met::Met;
 use super::super::samples::Summary;
 use super::super::source::Ranges;
@@ -25,8 +26,8 @@ pub(super) struct Facts<'a> {
     pub(super) output: &'a Arc<dyn Output>,
     pub(super) container: Container,
     pub(super) demuxed: &'a Demuxed,
-    /// Streams of sound that no demuxer hands out.
-    pub(super) unknown: u32,
+    /// Streams that no demuxer hands out.
+    pub(super) left_out: LeftOut,
     pub(super) damage: Vec<Span>,
     /// Were bytes found missing or broken, where they are looked for?
     pub(super) lost: bool,
@@ -68,8 +69,8 @@ impl Facts<'_> {
             end_ns: ends.into_iter().flatten().max().unwrap_or(zero_ns),
             video,
             audio,
-            video_streams: videos.len() as u32,
-            audio_streams: audios.len() as u32 + self.unknown,
+            video_streams: videos.len() as u32 + self.left_out.pictures,
+            audio_streams: audios.len() as u32 + self.left_out.sounds,
             subtitle_streams: self.demuxed.subtitles,
             has_location: tags().any(picture::has_location),
             has_device: tags().any(picture::has_device),

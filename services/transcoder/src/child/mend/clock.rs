@@ -22,6 +22,8 @@ use super::super::patched::patched;
 use super::super::source::{RangeDone, Ranges};
 use super::super::whole::Whole;
 use super::MOST_SPANS;
+use super::later::Later;
+use super::programme::LeftOut;
 
 pub(super) mod packets;
 
@@ -148,6 +150,8 @@ struct Reading {
     packets: Packets,
     clocks: Clocks,
     numbers: Numbers,
+    /// Tables of the programme that is taken, where it is known.
+    later: Option<Later>,
     /// Up to where it was read.
     next: u64,
     early: BTreeMap<u64, Bytes>,
@@ -171,10 +175,13 @@ impl Reading {
     fn follows(&mut self, offset: u64, data: &[u8]) {
         let Some(new) = data.get((self.next - offset) as usize..).filter(|new| !new.is_empty()) else { return };
         self.next += new.len() as u64;
-        let (clocks, numbers) = (&mut self.clocks, &mut self.numbers);
-        self.packets.takes(new, |at, packet| {
+        let (clocks, numbers, later) = (&mut self.clocks, &mut self.numbers, &mut self.later);
+        self.packets.takes(new, |at, packet, bytes| {
             numbers.takes(packet);
             clocks.takes(at, packet);
+            if let Some(later) = later {
+                later.takes(packet.pid, bytes);
+            }
         });
     }
 }
@@ -190,13 +197,14 @@ fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
 }
 
 impl Watched {
-    /// Over a source that begins with `head`; none if that is no transport stream.
-    pub(crate) fn new(inner: &Arc<dyn Ranges>, head: &[u8]) -> Option<Arc<Self>> {
+    /// Over a source that begins with `head`, and of which that programme is taken; none if that is no transport stream.
+    pub(crate) fn new(inner: &Arc<dyn Ranges>, head: &[u8], programme: Option<&(u16, Vec<u8>)>) -> Option<Arc<Self>> {
         let packets = Packets::new(packet_bytes(head)?, 0, false);
         let reading = Reading {
             packets,
             clocks: Clocks::default(),
             numbers: Numbers::default(),
+            later: programme.map(|(pid, table)| Later::than(*pid, table)),
             next: 0,
             early: BTreeMap::new(),
         };
@@ -215,6 +223,12 @@ impl Watched {
             lock(&self.reading).takes(at, data.into());
         }
         Ok(std::mem::take(&mut lock(&self.reading).clocks).spans(size))
+    }
+
+    /// Streams that were listed later on, and of which `handed_out` says by the numbers of their packets that no demuxer
+    /// handed them out.
+    pub(crate) fn left_out(&self, handed_out: impl Fn(u16) -> bool) -> LeftOut {
+        lock(&self.reading).later.as_ref().map_or(LeftOut::default(), |later| later.left_out(handed_out))
     }
 
     /// Is a packet missing or broken, in what was read?
@@ -254,7 +268,7 @@ pub(super) fn steadied(ranges: &Arc<dyn Ranges>, spans: &[Span]) -> Result<Arc<d
         while at < end && changes.len() < MOST_CHANGES {
             let data = whole.read(at, (end - at).min(WINDOW_BYTES) as usize)?;
             at += data.len() as u64;
-            packets.takes(&data, |at, packet| {
+            packets.takes(&data, |at, packet, _| {
                 let seen = clocks.takes(at, packet);
                 changes.extend(seen.map(|value| (at + packets::CLOCK_AT, packets::clock_bytes(value))));
             });

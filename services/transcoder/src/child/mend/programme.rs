@@ -1,11 +1,15 @@
-//! The table of a transport stream's programme, where it lists sound as private data and says nothing more of it.
+//! Which programme of a transport stream is taken, and what its table leaves unsaid.
 //!
-//! So ffmpeg writes AAC and MPEG sound with `-mpegts_m2ts_mode`. `tsdemux` makes no pad of such a stream, and the video came
-//! out without its sound. What it is its first bytes tell; so demuxers are shown the table with the stream's true type and
-//! the checksum that belongs to it. The table comes again every few packets, each time with the same bytes, so it is
-//! looked for in whatever is read.
+//! Of several programmes `tsdemux` takes the one whose table comes first, and says nothing of the others: of a recording of
+//! a whole channel that may be a radio without a picture. So the first one with a picture is taken: demuxers are shown a
+//! table of programmes that lists no other. What the others hold is counted, so that the video comes with a warning.
 //!
-//! What is not done: tables that are longer than a packet, and those of further programmes, are left as they are.
+//! Sound that a programme's table lists as private data, and says nothing more of: so ffmpeg writes AAC and MPEG sound with
+//! `-mpegts_m2ts_mode`. `tsdemux` makes no pad of such a stream, and the video came out without its sound. What it is its
+//! first bytes tell; so demuxers are shown the table with the stream's true type.
+//!
+//! Tables come again every few packets, each time with the same bytes, so they are looked for in whatever is read. What is
+//! not done: tables that are longer than a packet are left as they are.
 
 use std::sync::Arc;
 
@@ -13,35 +17,61 @@ use bytes::Bytes;
 
 use super::super::mp4::Bytes as _;
 use super::super::source::{RangeDone, Ranges};
+use super::super::streams::Kind;
 use super::super::whole::Whole;
-use super::clock::packets::{HEAD_BYTES, PACKET, SYNC, packets_at};
+use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
+use super::tables::{CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, assembled, payloads, programmes, rows, sealed};
 
-/// Bytes of a stream's beginning in which its table and the first of its sound are looked for, and how many more are read
+/// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
 /// each time.
 const LOOKED_THROUGH: usize = 1024 * 1024;
 const PIECE: usize = 64 * 1024;
-/// Tables of a stream (ISO/IEC 13818-1, 2.4.4): which programmes there are, and what belongs to one.
-const PROGRAMMES: u8 = 0;
-const PROGRAMME: u8 = 2;
-/// A stream of private data (2.4.4.10), and names of packets that carry sound (2.4.3.7).
-const PRIVATE: u8 = 6;
+/// Names of packets that carry sound (2.4.3.7).
 const SOUND: std::ops::RangeInclusive<u8> = 0xc0..=0xdf;
-const CHECKSUM_BYTES: usize = 4;
+/// Packets with no content, as the number of a programme's that is not to be found.
+const NOWHERE: [u8; 4] = [0, 0, 0xff, 0xff];
+/// Bytes of a table that may lie in one packet.
+const LONGEST: usize = PACKET as usize - 5;
 /// So many bytes of a table that reaches beyond what is read are enough to know it. Of one that is not known by the rest,
 /// just its checksum stays as it was, and demuxers wait for the next one.
 const KNOWN_BY: usize = CHECKSUM_BYTES + 1;
 
-/// A source whose sound is named.
+/// A source of which one programme is seen, and its sound by name.
 pub(crate) struct Named {
     pub(crate) ranges: Arc<dyn Ranges>,
-    /// Streams of sound, by their packets, that stay without a name: demuxers pass them over.
-    pub(crate) unknown: u32,
+    /// What is left out by that.
+    pub(crate) left_out: LeftOut,
+    /// The table of its programme and the number of its packets, as demuxers see it.
+    pub(crate) programme: Option<(u16, Vec<u8>)>,
+}
+
+/// Streams that no demuxer hands out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) pictures: u32,
+    pub(crate) sounds: u32,
+}
+
+impl LeftOut {
+    /// Counts one.
+    pub(super) fn add(&mut self, kind: Kind) {
+        match kind {
+            Kind::Video => self.pictures += 1,
+            Kind::Audio => self.sounds += 1,
+        }
+    }
+
+    /// Counts what was counted elsewhere.
+    pub(crate) fn add_all(&mut self, more: Self) {
+        self.pictures += more.pictures;
+        self.sounds += more.sounds;
+    }
 }
 
 /// The source, which begins with `head`, as a demuxer is to see it; as it is, where nothing has to be named.
 pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, String> {
     if packets_at(head).is_none() {
-        return Ok(Named { ranges: Arc::clone(ranges), unknown: 0 });
+        return Ok(Named { ranges: Arc::clone(ranges), left_out: LeftOut::default(), programme: None });
     }
     let (whole, mut head) = (Whole(ranges), head.to_vec());
     let most = ranges.size_bytes().min(LOOKED_THROUGH as u64) as usize;
@@ -54,11 +84,12 @@ pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, Stri
         let piece = PIECE.min(most - head.len());
         head.extend(whole.read(head.len() as u64, piece)?);
     };
-    let ranges: Arc<dyn Ranges> = match found.table {
-        Some(table) => Arc::new(Renamed { inner: Arc::clone(ranges), table: Arc::new(table) }),
-        None => Arc::clone(ranges),
+    let Found { tables, left_out, programme } = found;
+    let ranges: Arc<dyn Ranges> = match tables.is_empty() {
+        true => Arc::clone(ranges),
+        false => Arc::new(Renamed { inner: Arc::clone(ranges), tables: tables.into() }),
     };
-    Ok(Named { ranges, unknown: found.unknown })
+    Ok(Named { ranges, left_out, programme })
 }
 
 /// The same for who has read nothing of it.
@@ -77,8 +108,9 @@ struct Table {
 /// What the beginning of a stream tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
-    table: Option<Table>,
-    unknown: u32,
+    tables: Vec<Table>,
+    left_out: LeftOut,
+    programme: Option<(u16, Vec<u8>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -89,83 +121,60 @@ enum Look {
 }
 
 fn look(head: &[u8]) -> Look {
-    let Some(table) = table(head) else { return Look::Unfinished(Found::default()) };
-    let (mut new, mut found, mut waits) = (table.to_vec(), Found::default(), false);
-    for (at, pid) in private(table) {
-        match begins(head, pid) {
-            Some(Sound::Of(kind)) => new[at] = kind,
-            Some(Sound::Unknown) => found.unknown += 1,
+    let listed = payloads(head).find_map(|it| (it.pid == 0).then(|| it.section(PROGRAMMES)).flatten());
+    let Some(listed) = listed else { return Look::Unfinished(Found::default()) };
+    let places = programmes(listed);
+    let tables = places.iter().filter_map(|(at, pid)| Some((*at, *pid, assembled(head, *pid, PROGRAMME)?)));
+    let tables: Vec<_> = tables.collect();
+    let shows = |(_, _, table): &&(usize, u16, Vec<u8>)| rows(table).iter().any(|row| row.media() == Some(Kind::Video));
+    let Some((place, pid, table)) = tables.iter().find(shows).or(tables.first()) else {
+        return Look::Unfinished(Found::default());
+    };
+    let mut found = Found::default();
+    // Of a channel's programmes a recording often holds one: then there is nothing to choose.
+    let others: Vec<_> = tables.iter().filter(|(at, _, _)| at != place).collect();
+    if !others.is_empty() {
+        let new = places.iter().filter(|(at, _)| at != place).fold(listed.to_vec(), |mut new, (at, _)| {
+            new[*at..*at + NOWHERE.len()].copy_from_slice(&NOWHERE);
+            new
+        });
+        found.tables.push(Table { old: listed.to_vec(), new: sealed(new) });
+        others
+            .iter()
+            .flat_map(|(_, _, other)| rows(other))
+            .filter_map(|row| row.media())
+            .for_each(|kind| found.left_out.add(kind));
+    }
+    let named = name(head, table, &mut found.left_out);
+    if let Some(new) = &named.table {
+        found.tables.push(Table { old: table.clone(), new: new.clone() });
+    }
+    found.programme = Some((*pid, named.table.unwrap_or_else(|| table.clone())));
+    if named.waits || tables.len() < places.len() { Look::Unfinished(found) } else { Look::Finished(found) }
+}
+
+/// A table whose streams were named by what they begin with.
+struct Renaming {
+    /// None where nothing had to be named.
+    table: Option<Vec<u8>>,
+    /// Something of it did not come yet.
+    waits: bool,
+}
+
+fn name(head: &[u8], table: &[u8], left_out: &mut LeftOut) -> Renaming {
+    let (mut new, mut waits) = (table.to_vec(), false);
+    // Streams of private data that the table says nothing more of.
+    for row in rows(table).iter().filter(|row| row.kind == PRIVATE && row.descriptions.is_empty()) {
+        match begins(head, row.pid) {
+            // One of several packets does not lie in one piece, and stays as it is.
+            Some(Sound::Of(_)) if table.len() > LONGEST => left_out.add(Kind::Audio),
+            Some(Sound::Of(kind)) => new[row.at] = kind,
+            Some(Sound::Unknown) => left_out.add(Kind::Audio),
             Some(Sound::None) => {}
             None => waits = true,
         }
     }
-    if new != table {
-        let end = new.len() - CHECKSUM_BYTES;
-        let sum = checksum(&new[..end]);
-        new[end..].copy_from_slice(&sum.to_be_bytes());
-        found.table = Some(Table { old: table.to_vec(), new });
-    }
-    if waits { Look::Unfinished(found) } else { Look::Finished(found) }
-}
-
-/// What a packet carries, and whether something begins in it.
-struct Payload<'a> {
-    pid: u16,
-    begins: bool,
-    body: &'a [u8],
-}
-
-/// The packets of a beginning that carry anything, as far as they are in step.
-fn payloads(head: &[u8]) -> impl Iterator<Item = Payload<'_>> {
-    let (from, distance) = packets_at(head).unwrap_or((head.len(), PACKET as usize));
-    let packets = (from..head.len()).step_by(distance).map_while(|at| head.get(at..at + PACKET as usize));
-    packets.take_while(|packet| packet[0] == SYNC).filter_map(|packet| {
-        let (broken, carries, extra) = (packet[1] & 0x80 != 0, packet[3] & 0x10 != 0, packet[3] & 0x20 != 0);
-        let body = packet.get(if extra { 5 + usize::from(packet[4]) } else { 4 }..)?;
-        let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
-        (!broken && carries).then_some(Payload { pid, begins: packet[1] & 0x40 != 0, body })
-    })
-}
-
-/// The table of the first programme.
-fn table(head: &[u8]) -> Option<&[u8]> {
-    let programmes = payloads(head).find_map(|it| (it.pid == 0).then(|| section(&it, PROGRAMMES)).flatten())?;
-    let rows = programmes.get(8..programmes.len() - CHECKSUM_BYTES)?.chunks_exact(4);
-    // The one numbered zero is no programme.
-    let pid = rows.filter(|row| row[..2] != [0, 0]).map(|row| pid_of(&row[2..])).next()?;
-    payloads(head).find_map(|it| (it.pid == pid).then(|| section(&it, PROGRAMME)).flatten())
-}
-
-/// A whole section of a table that begins in a packet.
-fn section<'a>(payload: &Payload<'a>, table: u8) -> Option<&'a [u8]> {
-    let (skip, rest) = payload.body.split_first().filter(|_| payload.begins)?;
-    let section = rest.get(usize::from(*skip)..)?;
-    let length = usize::from(section.get(1)? & 0x0f) << 8 | usize::from(*section.get(2)?);
-    let section = section.get(..3 + length).filter(|section| section.len() >= 12 + CHECKSUM_BYTES)?;
-    // Over all of it with its checksum nothing is left.
-    (section[0] == table && checksum(section) == 0).then_some(section)
-}
-
-/// Streams of private data that a table says nothing more of: where in it their type lies, and the number of their packets.
-fn private(table: &[u8]) -> Vec<(usize, u16)> {
-    let (mut found, end) = (Vec::new(), table.len() - CHECKSUM_BYTES);
-    let mut at = 12 + length_of(&table[10..]);
-    while let Some(row) = table[..end].get(at..at + 5) {
-        let described = length_of(&row[3..]);
-        if row[0] == PRIVATE && described == 0 {
-            found.push((at, pid_of(&row[1..])));
-        }
-        at += 5 + described;
-    }
-    found
-}
-
-fn pid_of(bytes: &[u8]) -> u16 {
-    u16::from(bytes[0] & 0x1f) << 8 | u16::from(bytes[1])
-}
-
-fn length_of(bytes: &[u8]) -> usize {
-    usize::from(bytes[0] & 0x0f) << 8 | usize::from(bytes[1])
+    Renaming { table: (new != table).then(|| sealed(new)), waits }
 }
 
 /// What a stream of private data begins with.
@@ -192,18 +201,9 @@ fn begins(head: &[u8], pid: u16) -> Option<Sound> {
     Some(kind.map_or(Sound::Unknown, Sound::Of))
 }
 
-/// The checksum of tables (annex A).
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(u32::MAX, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| {
-            if sum & 0x8000_0000 != 0 { sum << 1 ^ 0x04c1_1db7 } else { sum << 1 }
-        })
-    })
-}
-
 struct Renamed {
     inner: Arc<dyn Ranges>,
-    table: Arc<Table>,
+    tables: Arc<[Table]>,
 }
 
 impl Ranges for Renamed {
@@ -212,8 +212,9 @@ impl Ranges for Renamed {
     }
 
     fn request(&self, offset: u64, length: u32, done: RangeDone) {
-        let table = Arc::clone(&self.table);
-        self.inner.request(offset, length, Box::new(move |read| done(read.map(|data| renamed(data, &table)))));
+        let tables = Arc::clone(&self.tables);
+        let seen = move |data| tables.iter().fold(data, renamed);
+        self.inner.request(offset, length, Box::new(move |read| done(read.map(seen))));
     }
 }
 
@@ -234,6 +235,7 @@ fn renamed(data: Bytes, Table { old, new }: &Table) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tables::{checksum, tests as tables};
     use super::*;
 
     /// As ffmpeg writes it: H.264, and AAC as private data.
@@ -243,26 +245,22 @@ mod tests {
         0x0c, 0x26,
     ];
 
+    /// Of 192 bytes.
     fn packet(pid: u16, body: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, 0, 0, 0, 0x47, 0x40 | pid.to_be_bytes()[0], pid.to_be_bytes()[1], 0x10];
-        bytes.extend(body);
-        bytes.resize(192, 0xff);
-        bytes
+        [vec![0; 4], tables::packet(pid, body)].concat()
     }
 
     /// Packets of 192 bytes whose sound begins with `sound`.
     fn stream(sound: &[u8]) -> Vec<u8> {
-        let mut programmes = vec![0x00, 0xb0, 0x0d, 0, 1, 0xc1, 0, 0, 0, 1, 0xe1, 0];
-        programmes.extend(checksum(&programmes).to_be_bytes());
         let pes = [&[0, 0, 1, 0xc0, 0, 0, 0x80, 0, 0], sound].concat();
         let table = packet(0x100, &[&[0], &TABLE[..]].concat());
-        let sections = [packet(0, &[&[0], &programmes[..]].concat()), table.clone()].concat();
+        let sections = [vec![0; 4], tables::of_programmes(&[(1, 0x100)]), table.clone()].concat();
         [sections, packet(0x1011, &[0, 0, 1, 0xe0]), packet(0x1100, &pes), table.clone(), table].concat()
     }
 
     fn kind_of(sound: &[u8]) -> (Option<u8>, u32) {
         let Look::Finished(found) = look(&stream(sound)) else { panic!("the sound is there") };
-        (found.table.map(|table| table.new[29]), found.unknown)
+        (found.tables.first().map(|table| table.new[29]), found.left_out.sounds)
     }
 
     #[test]
@@ -272,7 +270,7 @@ mod tests {
         assert_eq!(kind_of(&[0x56, 0xe0, 0x50]), (Some(0x11), 0));
         assert_eq!(kind_of(&[1, 2, 3]), (None, 1), "sound that stays unknown is counted");
         let silent = &stream(&[0xff, 0xf1])[..3 * 192];
-        assert_eq!(look(silent), Look::Unfinished(Found::default()), "its sound may come yet");
+        assert!(matches!(look(silent), Look::Unfinished(found) if found.tables.is_empty()), "its sound may come yet");
         assert_eq!(look(&[0x47; 4096]), Look::Unfinished(Found::default()));
         assert_eq!(look(b"RIFF"), Look::Unfinished(Found::default()));
     }
@@ -280,15 +278,16 @@ mod tests {
     #[test]
     fn every_table_is_seen_with_its_sound_however_it_is_read() {
         let stream = stream(&[0xff, 0xf1, 0x50]);
-        let Look::Finished(Found { table: Some(table), .. }) = look(&stream) else { panic!("nothing was named") };
+        let Look::Finished(found) = look(&stream) else { panic!("the sound is there") };
+        let table = &found.tables[0];
         assert_eq!(checksum(&table.new), 0);
-        let whole = renamed(stream.clone().into(), &table);
+        let whole = renamed(stream.clone().into(), table);
         assert_eq!(whole.windows(table.new.len()).filter(|part| *part == table.new).count(), 3);
         assert!(!whole.windows(table.old.len()).any(|part| part == table.old));
         let starts = |part: &[u8]| part[..20] == table.new[..20];
         let places: Vec<usize> = (0..whole.len() - 40).filter(|at| starts(&whole[*at..])).collect();
         for length in 40..400 {
-            let pieces = stream.chunks(length).map(|piece| renamed(Bytes::copy_from_slice(piece), &table));
+            let pieces = stream.chunks(length).map(|piece| renamed(Bytes::copy_from_slice(piece), table));
             let mut read: Vec<u8> = pieces.flatten().collect();
             // Of one that is cut just before its end a part of the checksum may stay, and it counts for nothing.
             for sum in places.iter().map(|at| at + table.new.len() - CHECKSUM_BYTES) {
@@ -296,5 +295,29 @@ mod tests {
             }
             assert_eq!(read, whole, "in pieces of {length}");
         }
+    }
+
+    #[test]
+    fn the_first_programme_with_a_picture_is_taken_and_what_the_others_hold_is_counted() {
+        let listed = tables::of_programmes(&[(1, 0x100), (2, 0x110), (3, 0x120), (4, 0x130)]);
+        let radio = tables::of_programme(1, 0x100, &[(0x03, 0x101), (0x0f, 0x102)]);
+        let shown = tables::of_programme(2, 0x110, &[(0x1b, 0x111), (0x0f, 0x112), (0x0b, 0x113)]);
+        let other = tables::of_programme(3, 0x120, &[(0x02, 0x121), (0x03, 0x122)]);
+        let stream = [listed, radio, shown, other, tables::packet(0x1fff, &[])].concat();
+        // Of the fourth no table ever comes.
+        let Look::Unfinished(found) = look(&stream) else { panic!("one table has not come yet") };
+        assert_eq!(found.left_out, LeftOut { pictures: 1, sounds: 3 });
+        assert_eq!(found.programme.map(|(pid, _)| pid), Some(0x110));
+        let [Table { old, new }] = &found.tables[..] else { panic!("one table is another") };
+        assert_eq!((programmes(old).len(), programmes(new), checksum(new)), (4, vec![(12, 0x110)], 0));
+    }
+
+    #[test]
+    fn where_one_programme_alone_is_there_nothing_is_changed() {
+        let listed = tables::of_programmes(&[(1, 0x100), (2, 0x110), (0, 0x10)]);
+        let shown = tables::of_programme(2, 0x110, &[(0x1b, 0x111), (0x0f, 0x112)]);
+        let stream = [listed, shown, tables::packet(0x1fff, &[]).repeat(3)].concat();
+        let Look::Unfinished(found) = look(&stream) else { panic!("one table has not come yet") };
+        assert_eq!((found.tables, found.left_out), (vec![], LeftOut::default()));
     }
 }

@@ -126,14 +126,14 @@ impl Packets {
         self.broken
     }
 
-    /// Takes the bytes that come next.
-    pub(super) fn takes(&mut self, data: &[u8], mut each: impl FnMut(u64, Packet)) {
+    /// Takes the bytes that come next, and hands on each packet with its place and its bytes.
+    pub(super) fn takes(&mut self, data: &[u8], mut each: impl FnMut(u64, Packet, &[u8])) {
         self.held.extend_from_slice(data);
         let mut from = self.leave_out;
         while let Some(bytes) = self.held.get(from..from + PACKET as usize) {
             if bytes.first() == Some(&SYNC) && (self.in_step || self.held.get(from + self.distance) == Some(&SYNC)) {
                 match packet(bytes) {
-                    Some(packet) => each(self.at + from as u64, packet),
+                    Some(packet) => each(self.at + from as u64, packet, bytes),
                     None => self.broken = true,
                 }
                 (from, self.in_step) = (from + self.distance, true);

@@ -47,11 +47,11 @@ impl Ranges for Memory {
 fn mended(bytes: Vec<u8>) -> (Vec<Span>, Vec<u64>) {
     let source: Arc<dyn Ranges> = Arc::new(Memory(bytes));
     let head = Whole(&source).read(0, source.size_bytes().min(4096) as usize).unwrap();
-    let spans = Watched::new(&source, &head).expect("a transport stream").leaps().unwrap();
+    let spans = Watched::new(&source, &head, None).expect("a transport stream").leaps().unwrap();
     let seen = steadied(&source, &spans).unwrap();
     let bytes = Whole(&seen).read(0, source.size_bytes() as usize).unwrap();
     let mut readings = vec![];
-    Packets::new(188, 0, true).takes(&bytes, |_, packet| {
+    Packets::new(188, 0, true).takes(&bytes, |_, packet, _| {
         readings.extend(packet.clock.filter(|_| packet.pid == PID).map(|clock| clock.value / MS));
     });
     (spans, readings)
@@ -150,7 +150,7 @@ fn it_does_not_matter_in_which_parts_and_what_order_a_stream_was_read() {
     let (spans, _) = mended(bytes.clone());
     assert_eq!(spans.len(), 1);
     let source: Arc<dyn Ranges> = Arc::new(Memory(bytes.clone()));
-    let watched = Watched::new(&source, &bytes).unwrap();
+    let watched = Watched::new(&source, &bytes, None).unwrap();
     let size = bytes.len() as u64;
     for (from, to) in [(0, 100), (size - 500, size), (300, 900), (100, 300), (0, 1_000), (1_000, 1_001)] {
         let (told, read) = mpsc::channel();
@@ -182,7 +182,7 @@ fn packets_that_are_missing_or_broken_are_noticed_and_pauses_are_not() {
     };
     let lost = |bytes: Vec<u8>| {
         let source: Arc<dyn Ranges> = Arc::new(Memory(bytes.clone()));
-        let watched = Watched::new(&source, &bytes).unwrap();
+        let watched = Watched::new(&source, &bytes, None).unwrap();
         watched.leaps().unwrap();
         watched.lost()
     };
