@@ -651,7 +651,7 @@ impl Code {
                 Input,
                 Never,
                 "The file holds no picture or sound",
-                "The file announces {expected} but holds no samples.",
+                "The file announces {expected} but holds no samples that would be shown.",
                 "Upload the whole file, not its header or index alone.",
             ),
             Code::SourceNoStreams => row(

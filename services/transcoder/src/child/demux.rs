@@ -80,7 +80,7 @@ pub fn read(
     source.link(&parsebin).map_err(own)?;
 
     let met: Shared<Vec<Shared<Met>>> = Arc::default();
-    take_streams(&pipeline, &parsebin, &met, &container, max_samples);
+    take_streams(&pipeline, &parsebin, &met, max_samples);
 
     let mut reading = Reading { pipeline, met, source, collection: None, demuxed: Demuxed::default() };
     let result = reading.run(until, output);

@@ -7,7 +7,7 @@ use gst::prelude::*;
 
 use super::samples::Samples;
 use super::streams::{self, Kind};
-use super::{adpcm, packet, wiring};
+use super::{adpcm, packet, times, wiring};
 
 /// What pads tell from their threads.
 pub(super) type Shared<T> = Arc<Mutex<T>>;
@@ -61,12 +61,10 @@ pub(super) fn take_streams(
     pipeline: &gst::Pipeline,
     parsebin: &gst::Element,
     met: &Shared<Vec<Shared<Met>>>,
-    container: &Shared<Option<gst::Caps>>,
     max_samples: u64,
 ) {
     let pipeline = pipeline.downgrade();
     let met = Arc::clone(met);
-    let container = Arc::clone(container);
     parsebin.connect_pad_added(move |parser, pad| {
         let Some(pipeline) = pipeline.upgrade() else { return };
         let Ok(sink) = gst::ElementFactory::make("fakesink")
@@ -79,20 +77,13 @@ pub(super) fn take_streams(
         };
         adpcm::count_times(pad, &wiring::demuxers(parser));
         let stream = Arc::new(Mutex::new(first_look(pad)));
-        watch(pad, &stream, is_matroska(&lock(&container)), max_samples);
+        watch(pad, &stream, times::are_plain(&wiring::demuxers(parser)), max_samples);
         lock(&met).push(stream);
         // What cannot be linked shows as the pipeline's own error on the bus.
         if pipeline.add(&sink).is_ok() && sink.sync_state_with_parent().is_ok() {
             let _ = sink.static_pad("sink").map(|sink| pad.link(&sink));
         }
     });
-}
-
-/// `matroskademux` starts with a segment that calls the first sample's time zero, and corrects itself some samples later;
-/// after a seek it is right from the start. The samples' own times are those after a seek.
-fn is_matroska(container: &Option<gst::Caps>) -> bool {
-    let name = container.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().as_str());
-    name.is_some_and(|name| name.contains("matroska") || name.ends_with("/webm"))
 }
 
 fn first_look(pad: &gst::Pad) -> Met {

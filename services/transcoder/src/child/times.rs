@@ -125,9 +125,16 @@ fn read(picture: &gst::BufferRef) -> Option<Stamp> {
     })
 }
 
-/// Makes stream time on `pad` the packets' own time where the container has no other: `matroskademux` begins with a segment
-/// that calls the first sample's time zero and corrects itself some samples later, so the first pictures of a whole pass
-/// would lie elsewhere than those of a pass that was gone to by a seek.
+/// Is the packets' own time stream time, whatever segments say? `matroskademux` begins with a segment that calls the first
+/// sample's time zero and corrects itself some samples later, so the first pictures of a whole pass would lie elsewhere than
+/// those of a pass that was gone to by a seek. That of `tsdemux` begins with the first packet that is whole, mostly a picture:
+/// of a broadcast that is cut anywhere, as much sound before it was lost as pictures are sent ahead.
+pub fn are_plain(demuxers: &[gst::Element]) -> bool {
+    let plain = |name: &str| matches!(name, "matroskademux" | "tsdemux");
+    demuxers.iter().any(|demuxer| demuxer.factory().is_some_and(|factory| plain(&factory.name())))
+}
+
+/// Makes stream time on `pad` the packets' own time.
 pub fn make_plain(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
         if let Some(event) = info.event()

@@ -196,7 +196,7 @@ fn wire_decoder(
     adpcm::count_times(&sink, &demuxers);
     let stated = demuxers.iter().map(stated_by).find(|stated| *stated != Stated::Shown);
     let stated = stated.unwrap_or(Stated::Shown);
-    if stated != Stated::Shown {
+    if stated != Stated::Shown || times::are_plain(&demuxers) {
         times::make_plain(&sink);
     }
     let mut chain = vec![ahead];

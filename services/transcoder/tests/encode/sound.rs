@@ -225,6 +225,21 @@ fn sound_that_a_camcorders_stream_calls_private_data_is_heard_as_that_of_a_plain
 }
 
 #[test]
+fn sound_before_the_first_picture_of_a_transport_stream_is_heard_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources =
+        "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=2";
+    // What an encoder of AAC puts before its sound.
+    let path = clip(dir.path(), "a.ts", &format!("{sources} -c:v libx264 -preset ultrafast -c:a aac"));
+    let facts = facts(&path);
+    let (video, audio) = (facts.video.as_ref().unwrap(), facts.audio.as_ref().unwrap());
+    assert_eq!((video.first_ns - audio.first_ns) / 1_000, 21_333, "{facts:?}");
+    let heard = samples(&encode_audio(&path, &facts, &plan(&facts, &[], None), 0).unwrap().write(dir.path(), "a0"));
+    let from = (facts.end_ns - facts.zero_ns) * 48 / 1_000_000;
+    assert!((heard.len() as u64).abs_diff(from) <= 1024, "{} of {from} samples", heard.len());
+}
+
+#[test]
 fn of_several_programmes_the_first_with_a_picture_is_taken_and_the_others_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let sources = "-f lavfi -i sine=r=48000:d=2 -f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=880:r=48000:d=2";
