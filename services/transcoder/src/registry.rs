@@ -36,7 +36,7 @@ const NEEDED: [&str; 18] = [
     "deinterlace",
 ];
 /// Taken where they are installed; a source that needs a missing one is refused by its codec's name.
-const WELCOME: [&str; 26] = [
+const WELCOME: [&str; 27] = [
     "mpegpsdemux",
     "asf",
     "ogg",
@@ -56,6 +56,7 @@ const WELCOME: [&str; 26] = [
     "mulaw",
     // libav's decoder is never told how many bits a sample of IMA-ADPCM has, and takes none.
     "adpcmdec",
+    "dvdlpcmdec",
     "jpeg",
     "jpegformat",
     "png",

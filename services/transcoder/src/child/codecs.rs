@@ -110,6 +110,10 @@ pub fn for_people(codec: &str) -> String {
         "ac4" => "Dolby AC-4",
         "true-hd" | "mlp" => "Dolby TrueHD",
         "dts" => "DTS",
+        "pcm_bluray" => "uncompressed sound of Blu-ray (LPCM)",
+        "smpte-302m" => "SMPTE 302M (uncompressed sound of broadcasters)",
+        "wavpack" => "WavPack",
+        "tta" => "True Audio (TTA)",
         "amr_nb" | "AMR" => "AMR",
         "amr_wb" | "AMR-WB" => "AMR wideband",
         _ => {
@@ -145,6 +149,11 @@ fn tag_of_avi(structure: &gst::StructureRef) -> Option<String> {
     Some(format!("video/x-gst-fourcc-{tag}"))
 }
 
+/// What a Matroska calls a codec that its demuxer has no caps for.
+fn id_of_matroska(structure: &gst::StructureRef) -> Option<String> {
+    structure.get::<&str>("codec-id").ok().map(|id| format!("the codec {id}"))
+}
+
 /// Codec of a picture in the field's words; `Err` holds gstreamer's.
 pub fn video(caps: &gst::Caps) -> Result<String, String> {
     let Some(structure) = caps.structure(0) else { return Err("unknown".to_owned()) };
@@ -175,6 +184,7 @@ pub fn video(caps: &gst::Caps) -> Result<String, String> {
         "video/x-svq" => return Ok(format!("svq{}", version("svqversion"))),
         "image/jpeg" => "mjpeg",
         "video/x-raw" => "rawvideo",
+        "video/x-unknown" => return Err(id_of_matroska(structure).unwrap_or_else(|| name.to_owned())),
         "video/x-avi-unknown" => return Err(tag_of_avi(structure).unwrap_or_else(|| name.to_owned())),
         _ => return Err(name.to_owned()),
     }
@@ -202,6 +212,7 @@ pub fn audio(caps: &gst::Caps, container: Container) -> Result<String, String> {
         "audio/x-alaw" => "pcm_alaw",
         "audio/x-mulaw" => "pcm_mulaw",
         "audio/x-adpcm" => "adpcm",
+        "audio/x-private-ts-lpcm" => "pcm_bluray",
         // qtdemux 1.22 takes little-endian 32-bit sound of MOV for big-endian: full-scale noise. Which of the two it is
         // cannot be told from here.
         "audio/x-raw"
@@ -211,6 +222,7 @@ pub fn audio(caps: &gst::Caps, container: Container) -> Result<String, String> {
             return Err("32-bit PCM in QuickTime".to_owned());
         }
         "audio/x-raw" => "pcm",
+        "audio/x-unknown" => return Err(id_of_matroska(structure).unwrap_or_else(|| name.to_owned())),
         _ => return Err(name.to_owned()),
     }
     .to_owned())
@@ -243,8 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_of_an_avi_is_named_by_its_tag() {
+    fn a_codec_of_an_avi_or_a_matroska_is_named_by_its_tag() {
         gst::init().unwrap();
+        let named = gst::Caps::builder("audio/x-unknown").field("codec-id", "A_ALAC").build();
+        assert_eq!(audio(&named, Container::Matroska), Err("the codec A_ALAC".to_owned()));
         let refused = |fourcc: i32| video(&gst::Caps::builder("video/x-avi-unknown").field("fourcc", fourcc).build());
         assert_eq!(refused(i32::from_le_bytes(*b"ULY0")), Err("video/x-gst-fourcc-ULY0".to_owned()));
         assert_eq!(refused(7), Err("video/x-avi-unknown".to_owned()));

@@ -24,6 +24,7 @@ pub mod inspect;
 mod leaps;
 mod limits;
 mod link;
+mod lpcm;
 pub mod mend;
 pub mod met;
 mod missing;

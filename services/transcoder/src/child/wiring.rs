@@ -14,7 +14,7 @@ use gst::prelude::*;
 use super::decode::{Wanted, make, own};
 use super::streams::Kind;
 use super::times::{self, Stated};
-use super::{adpcm, codecs};
+use super::{adpcm, codecs, lpcm};
 use crate::order::{Failure, FailureCode};
 
 /// Threads of one decoder. Frame threads change nothing in the picture, but they cost memory, and their number belongs
@@ -194,6 +194,7 @@ fn wire_decoder(
     let sink = ahead.static_pad("sink").ok_or_else(|| Failure::own("a queue without sink pad"))?;
     let demuxers = demuxers(parser);
     adpcm::count_times(&sink, &demuxers);
+    lpcm::make_plain(&sink, &caps);
     let stated = demuxers.iter().map(stated_by).find(|stated| *stated != Stated::Shown);
     let stated = stated.unwrap_or(Stated::Shown);
     if stated != Stated::Shown || times::are_plain(&demuxers) {

@@ -225,6 +225,19 @@ fn sound_that_a_camcorders_stream_calls_private_data_is_heard_as_that_of_a_plain
 }
 
 #[test]
+fn uncompressed_sound_of_camcorders_is_heard_whatever_its_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources =
+        "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=2";
+    let mut found = Vec::new();
+    for (name, form) in [("a.ts", "s16 -ac 1"), ("b.ts", "s16 -ac 2"), ("c.ts", "s32 -ac 1"), ("d.ts", "s32 -ac 6")] {
+        let coding = format!("{sources} -c:v mpeg2video -c:a pcm_bluray -sample_fmt {form} -mpegts_m2ts_mode 1");
+        found.extend(crate::compare::wrong(dir.path(), &clip(dir.path(), name, &coding)));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
 fn sound_before_the_first_picture_of_a_transport_stream_is_heard_in_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let sources =
