@@ -44,7 +44,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         Sniffed::Other(found) => {
             return Err(Failure::new(FailureCode::SourceNotMedia, "by its first bytes").with("found", found));
         }
-        Sniffed::IsoMedia => Some(usable_index(mp4::read(&bytes, limits.max_samples).map_err(unreadable)?)?),
+        Sniffed::IsoMedia => usable_index(mp4::read(&bytes, limits.max_samples).map_err(unreadable)?)?,
         Sniffed::Ebml => {
             let sizes = ebml::declared_sizes(&bytes).map_err(unreadable)?;
             sizes.into_iter().try_for_each(|size| limits::size_fits(limits, size))?;

@@ -4,6 +4,7 @@
 //! playable streams". And times and numbers of samples come from a few kilobytes of tables instead of reading hours of
 //! video. Whatever is unusual (fragments, several edits, speeds) is left to demuxing: [`Track::samples`] says none.
 
+use super::quicktime::{self, Unusual};
 use super::samples::Samples;
 
 /// Bytes at a place of the file.
@@ -29,6 +30,8 @@ pub enum Found {
     },
     /// The index cannot be read; which part.
     Corrupt(&'static str),
+    /// The index is one of QuickTime's own.
+    Unusual(Unusual),
     /// An index.
     Index(Index),
 }
@@ -97,11 +100,11 @@ pub fn read(bytes: &dyn Bytes, max_samples: u64) -> Result<Found, String> {
         at += length;
     }
     let Some(index) = index else { return Ok(Found::NoIndex { media }) };
+    if let Some(unusual) = quicktime::unusual(&index, media) {
+        return Ok(Found::Unusual(unusual));
+    }
     Ok(match parse_index(&index, size, max_samples) {
-        Ok(mut index) => {
-            index.fragments = fragments;
-            Found::Index(index)
-        }
+        Ok(index) => Found::Index(Index { fragments, ..index }),
         Err(part) => Found::Corrupt(part),
     })
 }

@@ -112,3 +112,30 @@ fn dnxhr_is_seen_as_dnxhd_is() {
         assert!(alike > 0.95, "{name}: {alike}");
     }
 }
+
+/// Bytes as zlib packs them (RFC 1950) without making them shorter.
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap();
+    let (a, b) = bytes.iter().fold((1_u32, 0_u32), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (a + b) % 65_521)
+    });
+    let lengths = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+    [&[0x78, 1, 1], &lengths[..], bytes, &(b << 16 | a).to_be_bytes()].concat()
+}
+
+#[test]
+fn an_index_that_is_compressed_is_read_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources =
+        "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=2";
+    let path = clip(dir.path(), "a.mov", &format!("{sources} -c:v mpeg4 -c:a aac"));
+    let file = std::fs::read(&path).unwrap();
+    // The index is the last box.
+    let at = file.windows(4).rposition(|name| name == b"moov").unwrap() - 4;
+    let boxed = |name: &[u8; 4], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes()[..], name, body].concat();
+    let index = [&((file.len() - at) as u32).to_be_bytes()[..], &packed(&file[at..])].concat();
+    let index = boxed(b"cmov", &[boxed(b"dcom", b"zlib"), boxed(b"cmvd", &index)].concat());
+    std::fs::write(&path, [&file[..at], &boxed(b"moov", &index)].concat()).unwrap();
+    assert_eq!(wrong(dir.path(), &path), Vec::<String>::new());
+}

@@ -1,14 +1,18 @@
 //! Is the index of an MP4 one that its file can hold?
 
 use super::super::mp4::{self, Found};
+use super::super::quicktime::Unusual;
 use super::super::streams::Kind;
 use crate::order::{Failure, FailureCode};
 
 /// Media that an index promises and the file does not hold, beyond which the file counts as damaged, in milliseconds.
 pub(super) const MISSING_TOLERANCE_MS: u64 = 1000;
 
-/// An index that promises what the file can hold, or the name of what is wrong.
-pub(super) fn usable_index(found: Found) -> Result<mp4::Index, Failure> {
+/// What a QuickTime file is that names others.
+const NAMES_OTHERS: &str = "a QuickTime movie that names media in other files and holds none";
+
+/// An index that promises what the file can hold, or the name of what is wrong. None where only demuxers can read it.
+pub(super) fn usable_index(found: Found) -> Result<Option<mp4::Index>, Failure> {
     let index = match found {
         Found::NoIndex { media } => {
             let detail = if media { "media data without a moov box" } else { "no moov box" };
@@ -16,6 +20,10 @@ pub(super) fn usable_index(found: Found) -> Result<mp4::Index, Failure> {
         }
         Found::Corrupt(part) => {
             return Err(Failure::new(FailureCode::SourceCorrupt, format!("mp4: {part}")).with("part", part));
+        }
+        Found::Unusual(Unusual::Compressed) => return Ok(None),
+        Found::Unusual(Unusual::Elsewhere) => {
+            return Err(Failure::new(FailureCode::SourceNotMedia, "by its index").with("found", NAMES_OTHERS));
         }
         Found::Index(index) => index,
     };
@@ -42,7 +50,7 @@ pub(super) fn usable_index(found: Found) -> Result<mp4::Index, Failure> {
         }
         missing_media(&index)?;
     }
-    Ok(index)
+    Ok(Some(index))
 }
 
 /// Samples that the index lists beyond the file's end.
