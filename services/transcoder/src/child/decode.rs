@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use gst::prelude::*;
+use spool_proto::media::Container;
 
 use super::codecs;
 use super::patience::Patience;
@@ -197,18 +198,20 @@ impl Decode {
         Ok(())
     }
 
-    /// Only selected streams get decoders, so a missing one is ours unless it names another kind.
+    /// The parser asks for a decoder of each stream that it has no name for, so a missing one is ours only where it could
+    /// have been chosen: where its codec is on the list of its kind.
     fn look_for_missing_decoder(&self, message: &gst::message::Element) -> Result<(), Failure> {
         let Some(missing) = message.structure().filter(|s| s.name() == "missing-plugin") else { return Ok(()) };
-        let codec = missing
-            .get::<gst::Caps>("detail")
-            .ok()
-            .and_then(|caps| caps.structure(0).map(|s| s.name().to_string()))
-            .unwrap_or_default();
-        let kind = self.wanted.kind.as_str();
-        if !codec.starts_with(kind) {
+        let Ok(caps) = missing.get::<gst::Caps>("detail") else { return Ok(()) };
+        let listed = match self.wanted.kind {
+            Kind::Video => codecs::video(&caps).is_ok(),
+            Kind::Audio => codecs::audio(&caps, Container::Matroska).is_ok(),
+        };
+        if !listed || Kind::of_caps(&caps) != Some(self.wanted.kind) {
             return Ok(());
         }
+        let kind = self.wanted.kind.as_str();
+        let codec = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
         let detail = missing.to_string();
         Err(Failure::new(FailureCode::SourceCodecUnsupported, detail)
             .with("kind", kind)

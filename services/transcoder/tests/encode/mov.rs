@@ -139,3 +139,29 @@ fn an_index_that_is_compressed_is_read_too() {
     std::fs::write(&path, [&file[..at], &boxed(b"moov", &index)].concat()).unwrap();
     assert_eq!(wrong(dir.path(), &path), Vec::<String>::new());
 }
+
+#[test]
+fn a_track_of_an_unknown_codec_beside_a_known_one_is_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources =
+        "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i anoisesrc=color=brown:amplitude=0.5:seed=7:r=48000:d=2";
+    let path = clip(dir.path(), "a.mov", &format!("{sources} -map 0 -map 0 -map 1 -map 1 -c:v mpeg4 -c:a aac"));
+    let file = std::fs::read(&path).unwrap();
+    // As phones put spatial sound beside plain sound, and cameras a codec of their own beside a small picture.
+    for (name, number, chosen) in
+        [(b"mp4a", 0, (0, 1)), (b"mp4a", 1, (0, 0)), (b"mp4v", 0, (1, 0)), (b"mp4v", 1, (0, 0))]
+    {
+        let named = |at: &usize| &file[at - 12..at - 8] == b"stsd" || &file[at - 16..at - 12] == b"stsd";
+        let places = (20..file.len() - 4).filter(|at| &file[*at..at + 4] == name).filter(named);
+        let at = places.clone().nth(number).unwrap();
+        assert_eq!(places.count(), 2);
+        let mut other = file.clone();
+        other[at..at + 4].copy_from_slice(b"apac");
+        std::fs::write(&path, other).unwrap();
+        let facts = facts(&path);
+        let taken = (facts.video.as_ref().unwrap().stream, facts.audio.as_ref().unwrap().stream);
+        assert_eq!((taken, facts.video_streams, facts.audio_streams), (chosen, 2, 2), "{facts:?}");
+        encode_audio(&path, &facts, &plan(&facts, &[48], None), 0).unwrap();
+        encode_whole(&path, &facts, &plan(&facts, &[48], None));
+    }
+}

@@ -111,10 +111,13 @@ impl Facts<'_> {
         }
         let candidates: Vec<Candidate> = videos
             .iter()
-            .map(|met| match met.samples.is_empty() {
-                true => Candidate { default: false, pixels: 0 },
-                false => {
-                    Candidate { default: met.default, pixels: picture::size(met.caps.as_ref()).map_or(1, limits::area) }
+            .map(|met| {
+                let pixels = || picture::size(met.caps.as_ref()).map_or(1, limits::area);
+                match (met.samples.is_empty(), met.caps.as_ref().is_some_and(|caps| codecs::video(caps).is_ok())) {
+                    (true, _) => Candidate { default: false, pixels: 0 },
+                    // Taken only where there is no other, to be refused by its name.
+                    (false, false) => Candidate { default: false, pixels: 1 },
+                    (false, true) => Candidate { default: met.default, pixels: pixels().max(2) },
                 }
             })
             .collect();
@@ -123,11 +126,15 @@ impl Facts<'_> {
     }
 
     fn choose_audio<'m>(&self, audios: &[&'m Met]) -> Result<Option<Chosen<'m>>, Failure> {
-        let candidates: Vec<Candidate> =
-            audios.iter().map(|met| Candidate { default: met.default && !met.samples.is_empty(), pixels: 0 }).collect();
-        let preferred = streams::choose_audio(&candidates);
         let holds = |at: &usize| !audios[*at].samples.is_empty();
-        let chosen = preferred.filter(holds).or_else(|| (0..audios.len()).find(holds));
+        let known = |caps: &gst::Caps| codecs::audio(caps, self.container).is_ok();
+        let heard = |at: &usize| holds(at) && audios[*at].caps.as_ref().is_some_and(known);
+        let candidates: Vec<Candidate> =
+            (0..audios.len()).map(|at| Candidate { default: audios[at].default && heard(&at), pixels: 0 }).collect();
+        let preferred = streams::choose_audio(&candidates);
+        // One of an unknown codec is taken only where there is no other, to be refused by its name.
+        let chosen = preferred.filter(heard).or_else(|| (0..audios.len()).find(heard));
+        let chosen = chosen.or_else(|| (0..audios.len()).find(holds));
         Ok(chosen.and_then(|at| Some((at as u32, audios[at], audios[at].samples.summary()?))))
     }
 
