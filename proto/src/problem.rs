@@ -652,7 +652,7 @@ impl Code {
                 Never,
                 "The file holds no picture or sound",
                 "The file announces {expected} but holds no samples that would be shown.",
-                "Upload the whole file, not its header or index alone.",
+                "Upload the whole file, not its header or index alone; if players show nothing of it either, export it again.",
             ),
             Code::SourceNoStreams => row(
                 "source_no_streams",
