@@ -197,6 +197,9 @@ pub struct SourceFacts {
     pub has_device: bool,
     /// For each segment of the grid, the greatest distance in milliseconds from a frame back to its keyframe, where known.
     pub keyframe_gaps_ms: Vec<u32>,
+    /// Packets of a transport stream that are missing by their numbers, at least.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_packets: u64,
     /// Length in milliseconds that the source states for itself, where far less is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promised_ms: Option<u64>,

@@ -153,6 +153,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         keyframe_gaps_ms: vec![2_000; ms.div_ceil(4_000) as usize],
         promised_ms: None,
         damage: vec![],
+        lost_packets: 0,
     }
 }
 

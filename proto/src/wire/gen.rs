@@ -122,6 +122,8 @@ pub struct SourceFacts {
     pub promised_ms: ::core::option::Option<u64>,
     #[prost(message, repeated, tag = "14")]
     pub damage: ::prost::alloc::vec::Vec<Span>,
+    #[prost(uint64, tag = "15")]
+    pub lost_packets: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Span {

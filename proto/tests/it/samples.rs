@@ -138,6 +138,7 @@ fn facts() -> SourceFacts {
         keyframe_gaps_ms: vec![0, 2_000, 4_100],
         promised_ms: None,
         damage: vec![],
+        lost_packets: 0,
     }
 }
 
@@ -174,6 +175,7 @@ fn bare_facts() -> SourceFacts {
         keyframe_gaps_ms: vec![],
         promised_ms: None,
         damage: vec![],
+        lost_packets: 0,
     }
 }
 

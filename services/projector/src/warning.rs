@@ -57,6 +57,11 @@ pub enum Warning {
         /// Milliseconds that are in it.
         got_ms: u64,
     },
+    /// Packets of a recording were lost on their way.
+    PacketsLost {
+        /// How many, at least.
+        packets: u64,
+    },
     /// Inside the file picture or sound is missing.
     MediaMissing {
         /// Milliseconds without a picture.
@@ -106,7 +111,7 @@ impl Warning {
             }
             Warning::VideoStreamsDropped { dropped, all: true } => {
                 let tracks = count(*dropped, "video track", "was", "were");
-                format!("{tracks} left out: there is nothing to be seen in the file.")
+                format!("{tracks} left out: no picture could be taken from the file.")
             }
             Warning::VideoStreamsDropped { dropped, all: false } => {
                 format!("{} left out.", count(*dropped, "more video track", "was", "were"))
@@ -133,6 +138,11 @@ impl Warning {
                 "The file says that it lasts {}, and only {} are in it. Copy it again from its origin if you need the rest.",
                 seconds(*expected_ms),
                 seconds(*got_ms)
+            ),
+            Warning::PacketsLost { packets } => format!(
+                "{} missing from the recording: pictures and sound around them are damaged or left out. \
+                 Copy it again from its origin if you need them.",
+                count(u32::try_from(*packets).unwrap_or(u32::MAX), "packet", "is", "are")
             ),
             Warning::MediaMissing { picture_ms, sound_ms } => {
                 let picture = (*picture_ms > 0).then(|| format!("{} of the picture", seconds(*picture_ms)));
@@ -219,6 +229,7 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
         (range != DynamicRange::Sdr).then_some(Warning::ToneMapped { from: range }),
         video.is_some_and(|video| video.interlaced).then_some(Warning::Deinterlaced),
         cut_short,
+        (facts.lost_packets > 0).then_some(Warning::PacketsLost { packets: facts.lost_packets }),
         facts.has_location.then_some(Warning::SourceHasLocation),
         facts.has_device.then_some(Warning::SourceHasDevice),
     ]
@@ -288,7 +299,7 @@ mod tests {
         let mut facts = values::source_facts(4_000);
         (facts.video, facts.video_streams) = (None, 1);
         let told: Vec<Value> = warnings(&Given::accepted(facts).fold()).iter().map(Warning::json).collect();
-        let detail = "1 video track was left out: there is nothing to be seen in the file.";
+        let detail = "1 video track was left out: no picture could be taken from the file.";
         let expected = json!([{ "code": "video_streams_dropped", "dropped": 1, "all": true, "detail": detail }]);
         assert_eq!(Value::from(told), expected);
     }
@@ -299,6 +310,7 @@ mod tests {
         facts.audio_streams = 3;
         facts.video_streams = 2;
         facts.subtitle_streams = 8;
+        facts.lost_packets = 31;
         facts.has_location = true;
         facts.video.as_mut().expect("a picture").dynamic_range = DynamicRange::Hlg;
         facts.audio.as_mut().expect("sound").channels = 6;
@@ -310,6 +322,11 @@ mod tests {
             { "code": "video_streams_dropped", "dropped": 1, "detail": "1 more video track was left out." },
             { "code": "subtitles_dropped", "dropped": 8, "detail": "8 subtitle tracks were left out." },
             { "code": "tone_mapped", "from": "hlg", "detail": "The picture was mapped from HLG to standard dynamic range." },
+            {
+                "code": "packets_lost", "packets": 31,
+                "detail": "31 packets are missing from the recording: pictures and sound around them are damaged or left out. \
+                           Copy it again from its origin if you need them.",
+            },
             {
                 "code": "source_has_location",
                 "detail": "The original file says where it was recorded; what is published does not.",

@@ -74,10 +74,10 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     };
     let mut demuxed = demux::read(&read, until, limits.max_samples, output)?;
     let container = container_of(&demuxed, sniff(&head))?;
-    let mut lost = !damage.is_empty();
+    let (mut lost, mut lost_packets) = (!damage.is_empty(), 0);
     if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
         damage = watched.leaps().map_err(unreadable)?;
-        lost = watched.lost();
+        (lost, lost_packets) = (watched.lost(), watched.missing());
         left_out.add_all(watched.left_out(|pid| demuxed.streams.iter().any(|met| met.is_of_packets(pid))));
         if !damage.is_empty() {
             ranges = mend::passed_over(&ranges, container, &damage)?;
@@ -98,7 +98,8 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
     let demuxed = &demuxed;
     let facts =
-        Facts { ranges, limits, output, container, demuxed, left_out, damage, lost, promised_ms, bare }.state()?;
+        Facts { ranges, limits, output, container, demuxed, left_out, damage, lost, lost_packets, promised_ms, bare }
+            .state()?;
     limits::length_fits(limits, &facts)?;
     Ok(facts)
 }

@@ -158,6 +158,7 @@ fn facts_by_ffprobe(path: &Path) -> SourceFacts {
         keyframe_gaps_ms: vec![],
         promised_ms: None,
         damage: vec![],
+        lost_packets: 0,
     }
 }
 

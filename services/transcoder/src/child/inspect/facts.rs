@@ -31,6 +31,8 @@ pub(super) struct Facts<'a> {
     pub(super) damage: Vec<Span>,
     /// Were bytes found missing or broken, where they are looked for?
     pub(super) lost: bool,
+    /// Packets that are missing by their numbers.
+    pub(super) lost_packets: u64,
     /// Length that a header states.
     pub(super) promised_ms: Option<u64>,
     /// Where bare sound begins and ends by its own word.
@@ -77,6 +79,7 @@ impl Facts<'_> {
             keyframe_gaps_ms: gaps.unwrap_or_default(),
             promised_ms: self.broken_promise(zero_ns),
             damage: self.damage.clone(),
+            lost_packets: self.lost_packets,
         })
     }
 

@@ -29,6 +29,8 @@ pub(super) mod packets;
 
 use packets::{Clock, FILLING, NUMBERS, PACKET, Packet, Packets, packet_bytes};
 
+/// The stream of packets that lists the programmes.
+const PROGRAMMES: u16 = 0;
 /// Ticks of a clock in a second.
 const TICKS_PER_S: u64 = 27_000_000;
 /// Where clocks begin again at zero.
@@ -135,13 +137,25 @@ impl Clocks {
 struct Numbers {
     last: BTreeMap<u16, u8>,
     lost: bool,
+    /// How many numbers do not occur, at least: they begin again after sixteen.
+    missing: u64,
 }
 
 impl Numbers {
     fn takes(&mut self, packet: Packet) {
         let Some(number) = packet.number.filter(|_| packet.pid != FILLING) else { return };
-        let before = self.last.insert(packet.pid, number);
-        self.lost |= !packet.fresh && before.is_some_and(|before| number != before && number != (before + 1) % NUMBERS);
+        let Some(before) = self.last.insert(packet.pid, number).filter(|_| !packet.fresh) else { return };
+        let skipped = (number + NUMBERS - before) % NUMBERS;
+        if skipped <= 1 {
+            return;
+        }
+        self.lost = true;
+        if packet.pid == PROGRAMMES {
+            // Pieces that were put together, as of a live stream: the list begins each, and all of its numbers are new.
+            self.last.retain(|pid, _| *pid == PROGRAMMES);
+        } else {
+            self.missing += u64::from(skipped - 1);
+        }
     }
 }
 
@@ -229,6 +243,11 @@ impl Watched {
     /// handed them out.
     pub(crate) fn left_out(&self, handed_out: impl Fn(u16) -> bool) -> LeftOut {
         lock(&self.reading).later.as_ref().map_or(LeftOut::default(), |later| later.left_out(handed_out))
+    }
+
+    /// How many packets are missing at least, in what was read.
+    pub(crate) fn missing(&self) -> u64 {
+        lock(&self.reading).numbers.missing
     }
 
     /// Is a packet missing or broken, in what was read?

@@ -186,6 +186,13 @@ fn packets_that_are_missing_or_broken_are_noticed_and_pauses_are_not() {
         watched.leaps().unwrap();
         watched.lost()
     };
+    let missing = |parts: &[Vec<u8>]| {
+        let bytes = parts.concat();
+        let source: Arc<dyn Ranges> = Arc::new(Memory(bytes.clone()));
+        let watched = Watched::new(&source, &bytes, None).unwrap();
+        watched.leaps().unwrap();
+        watched.missing()
+    };
     let run =
         |from: u8, to: u8| (from..to).flat_map(|n| numbered(PID, n, u64::from(n) * 100, false)).collect::<Vec<_>>();
     let joined = |parts: &[Vec<u8>]| lost(parts.concat());
@@ -196,6 +203,9 @@ fn packets_that_are_missing_or_broken_are_noticed_and_pauses_are_not() {
     assert!(!joined(&[run(0, 20), numbered(packets::FILLING, 9, 0, false), run(20, 40)]), "filling");
     assert!(!joined(&[vec![0x11; 77], run(0, 40)]), "recorded from the middle of a packet on");
     assert!(joined(&[run(0, 20), run(25, 40)]), "missing");
+    assert_eq!(missing(&[run(0, 20), run(25, 40)]), 5);
+    let list = |n| numbered(0, n, 0, false);
+    assert_eq!(missing(&[list(3), run(0, 20), list(9), run(7, 40)]), 0, "two pieces put together");
     assert!(joined(&[run(0, 20), vec![0x11; 77], run(20, 40)]), "noise");
     let mut said = run(0, 40);
     said[20 * PACKET as usize + 1] |= 0x80;
