@@ -732,7 +732,7 @@ impl Code {
                 System,
                 AfterWait,
                 "The store does not answer",
-                "The object store did not answer.",
+                "The object store did not give what was asked of it.",
                 "Try again later.",
             ),
             Code::ToolchainChanged => row(

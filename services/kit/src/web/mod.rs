@@ -41,10 +41,10 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Methods that a page of another origin may use.
 const CORS_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
-/// Headers that such a page may send.
+/// Headers that such a page may send; those of what is not offered too, so that it is told so and not "network error".
 const CORS_ALLOW: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-None-Match, Range, Origin, \
      X-Requested-With, X-Request-ID, X-HTTP-Method-Override, Upload-Length, Upload-Offset, Upload-Metadata, \
-     Upload-Defer-Length, Tus-Resumable, Traceparent";
+     Upload-Defer-Length, Upload-Concat, Upload-Checksum, Tus-Resumable, Traceparent";
 /// Headers that such a page may read.
 const CORS_EXPOSE: &str = "Location, ETag, Retry-After, Content-Range, Accept-Ranges, X-Request-ID, Upload-Offset, \
      Upload-Length, Upload-Metadata, Upload-Defer-Length, Upload-Expires, Tus-Resumable, Tus-Version, Tus-Extension, \
@@ -87,6 +87,11 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
+        // Where the log is to be looked at, whoever it was that did not say.
+        let problem = match problem.code == Code::Internal && !problem.params.contains_key("trace") {
+            true => problem.with("trace", "this request's X-Request-ID"),
+            false => problem,
+        };
         let retry_after = match problem.code.retry() {
             Retry::AfterWait => Some(RETRY_AFTER),
             Retry::Never | Retry::AtOnce => None,
