@@ -67,6 +67,8 @@ pub enum Code {
     ChildCpu,
     /// The decoder crashes on this file.
     ChildCrashed,
+    /// Something outside ended the decoder.
+    ChildKilled,
     /// Decoding takes too much memory.
     ChildMemory,
     /// The decoder hangs on this file.
@@ -199,6 +201,7 @@ impl Code {
         Code::BodyTooLarge,
         Code::ChildCpu,
         Code::ChildCrashed,
+        Code::ChildKilled,
         Code::ChildMemory,
         Code::ChildStalled,
         Code::ContentTypeUnsupported,
@@ -337,6 +340,15 @@ impl Code {
                 "The decoder crashes on this file",
                 "The decoder crashed {attempts} times on this video.",
                 "Export the video again from the program that made it, or send it to us as a bug.",
+            ),
+            Code::ChildKilled => row(
+                "child_killed",
+                500,
+                System,
+                AfterWait,
+                "Something outside ended the decoder",
+                "The decoder was ended from outside {attempts} times: by the machine, when its memory was used up, or by somebody.",
+                "Try again later; the operator finds in the machine's own log whether it ran out of memory.",
             ),
             Code::ChildMemory => row(
                 "child_memory",

@@ -211,8 +211,9 @@ impl Launcher {
                 over = &mut watch => break End::Over(over),
             }
         };
-        let kill = !matches!(end, End::Output(Ok(sockets::Taken { answer: Some(_), .. })));
-        let ended = child.end(kill).await;
+        // Who closes its output has ended, or is about to: only its own end tells how.
+        let leaves = matches!(end, End::Output(Ok(_)));
+        let ended = child.end(leaves).await;
         finish(end, ended, &ChildConfig { limits, ..self.config.clone() }, started.elapsed())
     }
 
@@ -287,6 +288,10 @@ fn memory(config: &ChildConfig, detail: String) -> Failure {
 const OUT_OF_MEMORY: [&str; 5] =
     ["memory allocation of", "failed to allocate", "Cannot allocate memory", "std::bad_alloc", "Out of memory"];
 
+/// Signals that no decoder and no limit of the cage but that of processor time sends, and the one for that names itself
+/// before: the kernel when the machine's memory is used up, an operator, or whoever stops a whole group of processes.
+const FROM_OUTSIDE: [i32; 5] = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+
 /// The name of a death without a last word.
 fn death(ended: &Ended, config: &ChildConfig) -> Failure {
     let said = ended.said.trim();
@@ -296,6 +301,9 @@ fn death(ended: &Ended, config: &ChildConfig) -> Failure {
     }
     if OUT_OF_MEMORY.iter().any(|sign| said.contains(sign)) {
         return memory(config, said.to_owned());
+    }
+    if let Some(signal) = ended.signal.filter(|signal| !ended.killed && FROM_OUTSIDE.contains(signal)) {
+        return Failure::new(FailureCode::ChildKilled, said).with("signal", signal);
     }
     let failure = Failure::new(FailureCode::ChildCrashed, said);
     match (ended.signal, ended.code) {

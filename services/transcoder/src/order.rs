@@ -202,6 +202,8 @@ pub enum FailureCode {
     SourceUnreadable,
     /// The child died: `signal` or `exit`.
     ChildCrashed,
+    /// Somebody or something else on the machine ended the child: `signal`. Not the source's fault.
+    ChildKilled,
     /// Nothing moved for the stall limit: `limit`.
     ChildStalled,
     /// The memory limit was reached: `limit`.
@@ -216,7 +218,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [FailureCode; 21] = [
+    pub const ALL: [FailureCode; 22] = [
         Self::SourceEmpty,
         Self::SourceNotMedia,
         Self::SourceStillImage,
@@ -233,6 +235,7 @@ impl FailureCode {
         Self::SourceUndecodable,
         Self::SourceUnreadable,
         Self::ChildCrashed,
+        Self::ChildKilled,
         Self::ChildStalled,
         Self::ChildMemory,
         Self::ChildCpu,
@@ -259,6 +262,7 @@ impl FailureCode {
             Self::SourceUndecodable => "source_undecodable",
             Self::SourceUnreadable => "source_unreadable",
             Self::ChildCrashed => "child_crashed",
+            Self::ChildKilled => "child_killed",
             Self::ChildStalled => "child_stalled",
             Self::ChildMemory => "child_memory",
             Self::ChildCpu => "child_cpu",

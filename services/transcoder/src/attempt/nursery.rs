@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 /// Bytes kept of the end of a child's standard error.
 const SAID_BYTES: usize = 8 << 10;
-/// How long a child that said its last word may take to end before it is killed.
+/// How long a child that said its last word, or closed its output, may take to end before it is killed.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a child took.
@@ -37,6 +37,8 @@ pub struct Usage {
 pub(super) struct Ended {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
+    /// Was it told to end by us, while it lived?
+    pub(super) killed: bool,
     pub(super) usage: Usage,
     pub(super) said: String,
 }
@@ -111,17 +113,15 @@ impl Ward {
         self.pid
     }
 
-    /// Ends it: at once, or after it had its time to leave by itself.
-    pub(super) async fn end(&mut self, kill: bool) -> Ended {
-        if kill && !self.left_by_itself().await {
-            self.kill();
-        }
+    /// Its end: what it comes to by itself within a while where it `leaves`, or at once.
+    pub(super) async fn end(&mut self, leaves: bool) -> Ended {
         let Some(mut waited) = self.waited.take() else { return Ended::default() };
-        let result = match tokio::time::timeout(LEAVE_WITHIN, &mut waited).await {
-            Ok(result) => result,
+        let within = if leaves { LEAVE_WITHIN } else { Duration::ZERO };
+        let (result, killed) = match tokio::time::timeout(within, &mut waited).await {
+            Ok(result) => (result, false),
             Err(_) => {
                 self.kill();
-                waited.await
+                (waited.await, true)
             }
         };
         let said = match self.said.take() {
@@ -129,23 +129,10 @@ impl Ward {
             None => String::new(),
         };
         match result {
-            Ok(Ok((status, usage))) => Ended { code: status.code(), signal: status.signal(), usage, said },
+            Ok(Ok((status, usage))) => Ended { code: status.code(), signal: status.signal(), killed, usage, said },
             Ok(Err(err)) => Ended { said: format!("{said}\nwait for the child: {err}"), ..Ended::default() },
             Err(err) => Ended { said: format!("{said}\nwait for the child: {err}"), ..Ended::default() },
         }
-    }
-
-    /// A child that died closed its sockets a moment before it can be reaped; killing it then would hide how it died.
-    async fn left_by_itself(&mut self) -> bool {
-        const MOMENT: Duration = Duration::from_millis(200);
-        let Some(waited) = &mut self.waited else { return true };
-        let mut tick = tokio::time::interval(Duration::from_millis(5));
-        let wait = async {
-            while !waited.is_finished() {
-                tick.tick().await;
-            }
-        };
-        tokio::time::timeout(MOMENT, wait).await.is_ok()
     }
 
     fn kill(&self) {

@@ -3,7 +3,7 @@
 //! A failure of the source is final at once. A crash, a stall or a limit of the child may have been bad luck once (a
 //! neighbour ate the machine), so it gets one more attempt; the second time it is the source's fault. Both are made in one
 //! delivery: what earlier deliveries came to (a worker that was restarted) says nothing about the source. A failure of
-//! ours (store, log, a plugin that is missing) is retried with growing pauses until the deliveries are used up.
+//! ours (store, log, a plugin that is missing) or of the machine (a child that was ended from outside) is retried with growing pauses until the deliveries are used up.
 
 use std::time::Duration;
 
@@ -85,7 +85,10 @@ pub fn after(failure: &Failure, before: Before, trace: &str) -> After {
             }
             After::Source(given_up(failure, children, trace))
         }
-        FailureCode::SourceUnreadable | FailureCode::CageUnavailable | FailureCode::ChildFailed => {
+        FailureCode::ChildKilled
+        | FailureCode::SourceUnreadable
+        | FailureCode::CageUnavailable
+        | FailureCode::ChildFailed => {
             if before.last {
                 return After::System(given_up(failure, attempt, trace));
             }
@@ -113,6 +116,7 @@ pub fn code(failure: FailureCode) -> Code {
         FailureCode::SourceEncrypted => Code::SourceEncrypted,
         FailureCode::SourceUndecodable => Code::SourceUndecodable,
         FailureCode::ChildCrashed => Code::ChildCrashed,
+        FailureCode::ChildKilled => Code::ChildKilled,
         FailureCode::ChildStalled => Code::ChildStalled,
         FailureCode::ChildMemory => Code::ChildMemory,
         FailureCode::ChildCpu => Code::ChildCpu,
@@ -132,6 +136,8 @@ fn given_up(failure: &Failure, attempts: u64, trace: &str) -> GivenUp {
 
 #[cfg(test)]
 mod tests {
+    use spool_proto::problem::Fault;
+
     use super::*;
 
     fn first(children: u64) -> Before {
@@ -169,6 +175,15 @@ mod tests {
             assert!(!matches!(after(&failure, before, ""), After::Source(_)));
         }
         assert!(matches!(after(&failure, Before { delivery: 5, last: true, children: 0 }, ""), After::System(_)));
+    }
+
+    #[test]
+    fn a_child_that_was_ended_from_outside_says_nothing_about_the_source() {
+        let failure = Failure::new(FailureCode::ChildKilled, "").with("signal", 9);
+        let before = |delivery| Before { delivery, last: delivery == 5, children: 1 };
+        assert_eq!(after(&failure, before(1), ""), After::Retry { after: SYSTEM_RETRY_AFTER });
+        let After::System(end) = after(&failure, before(5), "") else { panic!("the deliveries are used up") };
+        assert_eq!((end.problem.code.fault(), end.problem.params["attempts"].as_str()), (Fault::System, "5"));
     }
 
     /// The sources of this crate, but for tests and this file.

@@ -146,9 +146,14 @@ async fn a_child_does_not_outlive_its_parent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_a_stall_and_a_limit_of_memory_have_their_codes() {
+async fn a_crash_an_end_from_outside_a_stall_and_a_limit_of_memory_have_their_codes() {
     let nest = Nest::new(|config| config.stall = Duration::from_secs(1));
-    let cases = [(Signal::SEGV, FailureCode::ChildCrashed), (Signal::STOP, FailureCode::ChildStalled)];
+    let cases = [
+        (Signal::SEGV, FailureCode::ChildCrashed),
+        (Signal::KILL, FailureCode::ChildKilled),
+        (Signal::TERM, FailureCode::ChildKilled),
+        (Signal::STOP, FailureCode::ChildStalled),
+    ];
     for (signal, code) in cases {
         let (finished, _) = nest.run(inspect(), trap(&nest, Some(signal), true)).await;
         let Answer::Failed(failure) = finished.answer else { panic!("{:?}", finished.answer) };
