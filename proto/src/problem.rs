@@ -73,6 +73,8 @@ pub enum Code {
     ChildMemory,
     /// The decoder hangs on this file.
     ChildStalled,
+    /// The machine left the decoder no computing time.
+    ChildStarved,
     /// The body's content type is not the one asked for.
     ContentTypeUnsupported,
     /// A step took longer than it may.
@@ -204,6 +206,7 @@ impl Code {
         Code::ChildKilled,
         Code::ChildMemory,
         Code::ChildStalled,
+        Code::ChildStarved,
         Code::ContentTypeUnsupported,
         Code::DeadlinePassed,
         Code::HeaderInvalid,
@@ -367,6 +370,15 @@ impl Code {
                 "The decoder hangs on this file",
                 "Nothing came out of the decoder for {limit}, {attempts} times.",
                 "Export the video again from the program that made it.",
+            ),
+            Code::ChildStarved => row(
+                "child_starved",
+                500,
+                System,
+                AfterWait,
+                "The machine left the decoder no computing time",
+                "The decoder hardly got any computing time for {limit}, {attempts} times: the machine has too much to do.",
+                "Try again when the machine has less to do, or give Spool more of it.",
             ),
             Code::ContentTypeUnsupported => row(
                 "content_type_unsupported",

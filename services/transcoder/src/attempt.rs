@@ -28,6 +28,7 @@ mod watch;
 
 pub use nursery::Usage;
 use nursery::{Ended, Nursery};
+pub use watch::PATIENCE;
 use watch::{Manners, Motion, Over};
 
 /// How children are started and what they may take.
@@ -100,6 +101,9 @@ pub enum Delivery {
         /// How far on the timeline.
         at_ns: u64,
     },
+    /// Nothing moves, and there is patience left: the child, or what it waits for, still has time. Said now and then,
+    /// so that who holds a lease on the order can keep it.
+    Quiet,
     /// A raw frame went into the encoders; tests only.
     FrameHash {
         /// Where on the timeline.
@@ -193,8 +197,10 @@ impl Launcher {
             cage: self.cage_order(limits),
         });
         let serve_ranges = sockets::serve_ranges(ranges, source, Arc::clone(&motion));
+        let quiet = out.clone();
         let take_output = sockets::take_output(output, assignment, out, Arc::clone(&motion));
-        let watch = watch::watch(child.pid(), motion, manners);
+        // With no room in it the receiver is busy, and needs no word of this.
+        let watch = watch::watch(child.pid(), motion, manners, || drop(quiet.try_send(Delivery::Quiet)));
         tokio::pin!(serve_ranges, take_output, watch);
 
         let mut ranges_open = true;
@@ -267,6 +273,11 @@ fn finish(end: End, ended: Ended, config: &ChildConfig, wall: Duration) -> Resul
             let limit = format!("{} s", config.stall.as_secs_f64());
             let failure = Failure::new(FailureCode::ChildStalled, "nothing moved").with("limit", limit);
             (Answer::Failed(failure), None)
+        }
+        End::Over(Over::Starved) => {
+            let limit = format!("{} s", (config.stall * PATIENCE).as_secs_f64());
+            let failure = Failure::new(FailureCode::ChildStarved, "nothing moved, and others had the processor");
+            (Answer::Failed(failure.with("limit", limit)), None)
         }
         End::Over(Over::Memory(resident)) => {
             (Answer::Failed(memory(config, format!("{resident} bytes resident"))), None)

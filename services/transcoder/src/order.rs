@@ -206,6 +206,8 @@ pub enum FailureCode {
     ChildKilled,
     /// Nothing moved for the stall limit: `limit`.
     ChildStalled,
+    /// Nothing moved for longer than a busy machine excuses: `limit`. Not the source's fault.
+    ChildStarved,
     /// The memory limit was reached: `limit`.
     ChildMemory,
     /// The limit of processor time was reached: `limit`.
@@ -218,7 +220,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [FailureCode; 22] = [
+    pub const ALL: [FailureCode; 23] = [
         Self::SourceEmpty,
         Self::SourceNotMedia,
         Self::SourceStillImage,
@@ -237,6 +239,7 @@ impl FailureCode {
         Self::ChildCrashed,
         Self::ChildKilled,
         Self::ChildStalled,
+        Self::ChildStarved,
         Self::ChildMemory,
         Self::ChildCpu,
         Self::CageUnavailable,
@@ -264,6 +267,7 @@ impl FailureCode {
             Self::ChildCrashed => "child_crashed",
             Self::ChildKilled => "child_killed",
             Self::ChildStalled => "child_stalled",
+            Self::ChildStarved => "child_starved",
             Self::ChildMemory => "child_memory",
             Self::ChildCpu => "child_cpu",
             Self::CageUnavailable => "cage_unavailable",

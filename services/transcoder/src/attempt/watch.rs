@@ -2,16 +2,24 @@
 //!
 //! Time counts against a child only while nobody keeps it waiting: not while a range is being read for it, not while what
 //! it made is being taken, and not while others have the processor that it wants: a busy machine is not the source's
-//! fault. It is counted in ticks, so that a parent that was itself stopped blames nobody on waking.
+//! fault. But for [`PATIENCE`] times the stall limit at most: then another delivery tries it, on another machine perhaps. Time
+//! is counted in ticks, so that a parent that was itself stopped blames nobody on waking.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, setpriority_pgrp};
+use tokio::time::Instant;
 
 /// Distance of looks at the child.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Stall limits that may pass while nothing moves and others have the processor; then the attempt ends, by the machine's
+/// fault and not by the source's.
+pub const PATIENCE: u32 = 4;
+/// Time that one tick may stand for at most: it comes late on a busy machine, and very late when the parent was stopped.
+const TICK_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What a child is held to.
 #[derive(Clone, Copy)]
@@ -69,17 +77,45 @@ impl Drop for Busy {
 pub(super) enum Over {
     /// Nothing moved for the stall limit.
     Stalled,
+    /// Nothing moved for [`PATIENCE`] times as long, and the machine is to blame.
+    Starved,
     /// That many bytes are resident.
     Memory(u64),
 }
 
-/// Returns when a limit is passed.
-pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners) -> Over {
+/// How long nothing has moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Quiet {
+    /// The part of it in which the child could have moved.
+    counted: Duration,
+    /// All of it, but for what the parent kept it waiting.
+    passed: Duration,
+}
+
+impl Quiet {
+    /// Another tick, in which nothing moved and nobody kept the child from the processor for so long.
+    fn and(self, free: Duration, tick: Duration) -> Self {
+        Self { counted: self.counted + free, passed: self.passed + tick.min(TICK_AT_MOST) }
+    }
+
+    /// The limit that is passed by now.
+    fn over(self, stall: Duration) -> Option<Over> {
+        if self.counted >= stall {
+            return Some(Over::Stalled);
+        }
+        (self.passed >= stall * PATIENCE).then_some(Over::Starved)
+    }
+}
+
+/// Returns when a limit is passed. Says `quiet` at each tick before, at which nothing had moved.
+pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners, say_quiet: impl Fn()) -> Over {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut quiet, mut nice, mut processor) = (Duration::ZERO, None, None);
+    let (mut quiet, mut nice, mut processor) = (Quiet::default(), None, None);
+    let mut last = Instant::now();
     loop {
         tick.tick().await;
+        let passed = std::mem::replace(&mut last, Instant::now()).elapsed();
         let asked = (manners.nice)(motion.reached_ns.load(Ordering::Relaxed));
         if nice.is_none_or(|nice| nice < asked) {
             be_nice(pid, asked);
@@ -88,17 +124,18 @@ pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners) -> Ov
         quiet = match (motion.moved.swap(false, Ordering::Relaxed), motion.parent_busy.load(Ordering::Relaxed)) {
             (true, _) => {
                 processor = None;
-                Duration::ZERO
+                Quiet::default()
             }
             (false, busy) => {
                 // The first quiet tick only says where to count from: who moves is not looked at.
                 let now = Processor::of(pid);
                 let before = processor.replace(now).filter(|_| busy == 0);
-                quiet + before.map_or(Duration::ZERO, |before| now.since(before).free_of(TICK))
+                say_quiet();
+                before.map_or(quiet, |before| quiet.and(now.since(before).free_of(TICK), passed))
             }
         };
-        if quiet >= manners.stall {
-            return Over::Stalled;
+        if let Some(over) = quiet.over(manners.stall) {
+            return over;
         }
         if let Some(resident) = resident_bytes(pid)
             && resident > manners.memory_bytes
@@ -168,6 +205,7 @@ fn resident_bytes(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::STALL;
     use super::*;
 
     #[test]
@@ -182,6 +220,21 @@ mod tests {
         assert_eq!(counts(25, 225), 25, "it is hardly let in");
         assert_eq!(counts(1, 9), 241, "it sleeps, nearly all the time");
         assert_eq!(counts(500, 500), 125, "many threads wait for each other");
+    }
+
+    #[test]
+    fn patience_with_a_busy_machine_ends_and_blames_the_machine() {
+        let limit = |free: Duration| {
+            let ticks = std::iter::successors(Some(Quiet::default()), |quiet| Some(quiet.and(free, TICK)));
+            let over = ticks.enumerate().find_map(|(n, quiet)| Some((n as u32 * TICK, quiet.over(STALL)?)));
+            over.map(|(after, over)| (after.as_secs(), over)).unwrap()
+        };
+        assert_eq!(limit(TICK), (15, Over::Stalled));
+        assert_eq!(limit(TICK / 2), (30, Over::Stalled));
+        assert_eq!(limit(TICK / 5), (60, Over::Starved));
+        assert_eq!(limit(Duration::ZERO), (60, Over::Starved));
+        let stopped = Quiet::default().and(TICK, Duration::from_secs(3600));
+        assert_eq!((stopped.over(STALL), stopped.passed), (None, TICK_AT_MOST), "a parent that was stopped");
     }
 
     #[test]

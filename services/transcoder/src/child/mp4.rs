@@ -17,6 +17,8 @@ pub trait Bytes {
 
 /// Largest index that is read: tables of 8 million samples take some 130 MB.
 const MAX_INDEX_BYTES: u64 = 160 << 20;
+/// Most tracks: nobody makes a video of more, and demuxers search all of them for each.
+const MAX_TRACKS: usize = 1_000;
 /// Most boxes of one level.
 const MAX_BOXES: usize = 100_000;
 
@@ -87,6 +89,8 @@ pub fn read(bytes: &dyn Bytes, max_samples: u64) -> Result<Found, String> {
         };
         let complete = length <= size - at;
         match &name {
+            // Of several the first is the one that demuxers go by.
+            b"moov" if index.is_some() => {}
             b"moov" if !complete => return Ok(Found::NoIndex { media }),
             b"moov" if length > MAX_INDEX_BYTES => return Ok(Found::Corrupt("index")),
             b"moov" => index = Some(bytes.read(at + head_bytes, (length - head_bytes) as usize)?),
@@ -147,7 +151,11 @@ pub(super) fn child<'a>(data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
 fn parse_index(moov: &[u8], size: u64, max_samples: u64) -> Result<Index, &'static str> {
     let mut index = Index { fragmented: child(moov, b"mvex").is_some(), ..Index::default() };
     let movie_scale = child(moov, b"mvhd").and_then(header_scale).unwrap_or(0);
-    for part in children(moov).into_iter().filter(|b| b.name == *b"trak") {
+    let parts = children(moov);
+    if parts.len() == MAX_BOXES || parts.iter().filter(|part| part.name == *b"trak").count() > MAX_TRACKS {
+        return Err("index (it lists more than 1,000 tracks)");
+    }
+    for part in parts.into_iter().filter(|b| b.name == *b"trak") {
         let mdia = child(part.body, b"mdia").ok_or("track")?;
         let handler = child(mdia, b"hdlr").and_then(|hdlr| hdlr.get(8..12)).ok_or("track")?;
         match handler {
@@ -396,3 +404,6 @@ struct Edit {
 fn pairs(rows: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
     rows.chunks_exact(8).filter_map(|row| Some((be32(row, 0)?, be32(row, 4)?)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! A failure of the source is final at once. A crash, a stall or a limit of the child may have been bad luck once (a
 //! neighbour ate the machine), so it gets one more attempt; the second time it is the source's fault. Both are made in one
 //! delivery: what earlier deliveries came to (a worker that was restarted) says nothing about the source. A failure of
-//! ours (store, log, a plugin that is missing) or of the machine (a child that was ended from outside) is retried with growing pauses until the deliveries are used up.
+//! ours (store, log, a plugin that is missing) or of the machine (a child that was ended from outside, or not let in to the processor) is retried with growing pauses until the deliveries are used up.
 
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ pub fn after(failure: &Failure, before: Before, trace: &str) -> After {
             After::Source(given_up(failure, children, trace))
         }
         FailureCode::ChildKilled
+        | FailureCode::ChildStarved
         | FailureCode::SourceUnreadable
         | FailureCode::CageUnavailable
         | FailureCode::ChildFailed => {
@@ -118,6 +119,7 @@ pub fn code(failure: FailureCode) -> Code {
         FailureCode::ChildCrashed => Code::ChildCrashed,
         FailureCode::ChildKilled => Code::ChildKilled,
         FailureCode::ChildStalled => Code::ChildStalled,
+        FailureCode::ChildStarved => Code::ChildStarved,
         FailureCode::ChildMemory => Code::ChildMemory,
         FailureCode::ChildCpu => Code::ChildCpu,
         FailureCode::SourceUnreadable => Code::StoreUnavailable,

@@ -82,6 +82,10 @@ impl Attempt<'_> {
                 }
             };
             let at_ns = match &delivery {
+                attempt::Delivery::Quiet => {
+                    self.waits();
+                    continue;
+                }
                 attempt::Delivery::Progress { at_ns } => Some(*at_ns),
                 attempt::Delivery::Bytes { .. }
                 | attempt::Delivery::ObjectDone { .. }

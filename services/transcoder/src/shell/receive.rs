@@ -70,7 +70,7 @@ impl Receiver<'_> {
         match delivery {
             Delivery::Bytes { rendition, chunk, data } => self.bytes(rendition, chunk, data).await,
             Delivery::ObjectDone { rendition, chunk, made } => self.done(rendition, chunk, made).await,
-            Delivery::Progress { .. } | Delivery::FrameHash { .. } => Ok(Received::More),
+            Delivery::Progress { .. } | Delivery::Quiet | Delivery::FrameHash { .. } => Ok(Received::More),
         }
     }
 

@@ -153,7 +153,13 @@ impl Attempt<'_> {
         let finished = loop {
             tokio::select! {
                 finished = &mut run => break finished,
-                Some(_) = deliveries.recv() => self.moved(None).await,
+                Some(delivery) = deliveries.recv() => match delivery {
+                    attempt::Delivery::Quiet => self.waits(),
+                    attempt::Delivery::Progress { .. }
+                    | attempt::Delivery::Bytes { .. }
+                    | attempt::Delivery::ObjectDone { .. }
+                    | attempt::Delivery::FrameHash { .. } => self.moved(None).await,
+                },
             }
         };
         let facts = match answer(finished)? {
@@ -312,6 +318,11 @@ impl Attempt<'_> {
     pub(super) fn bytes_of(&self, source: &SourceRef) -> Arc<PieceBytes> {
         let Order { tenant, asset, .. } = self.order;
         Arc::new(PieceBytes::new(SourceReader::new(self.worker.deps.store.clone(), tenant, asset, source)))
+    }
+
+    /// Nothing moves, and may not for a bounded while yet: the lease may be extended.
+    pub(super) fn waits(&self) {
+        self.lease.moved();
     }
 
     /// Work moved: the lease may be extended, and the note says how far it is.

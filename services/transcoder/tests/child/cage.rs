@@ -155,9 +155,11 @@ async fn a_crash_an_end_from_outside_a_stall_and_a_limit_of_memory_have_their_co
         (Signal::STOP, FailureCode::ChildStalled),
     ];
     for (signal, code) in cases {
-        let (finished, _) = nest.run(inspect(), trap(&nest, Some(signal), true)).await;
+        let (finished, deliveries) = nest.run(inspect(), trap(&nest, Some(signal), true)).await;
         let Answer::Failed(failure) = finished.answer else { panic!("{:?}", finished.answer) };
         assert_eq!(failure.code, code, "{failure}");
+        // Who waits for a child that may still move keeps its lease meanwhile.
+        assert!(code != FailureCode::ChildStalled || deliveries.contains(&Delivery::Quiet), "{deliveries:?}");
     }
     let small = Nest::new(|config| config.limits.memory_bytes = 1 << 20);
     let (finished, _) = small.run(inspect(), trap(&small, None, false)).await;
@@ -250,7 +252,9 @@ async fn a_still_is_a_jpeg_of_the_planned_size() {
         .into_iter()
         .flat_map(|delivery| match delivery {
             Delivery::Bytes { data, .. } => data.to_vec(),
-            Delivery::ObjectDone { .. } | Delivery::Progress { .. } | Delivery::FrameHash { .. } => vec![],
+            Delivery::ObjectDone { .. } | Delivery::Progress { .. } | Delivery::Quiet | Delivery::FrameHash { .. } => {
+                vec![]
+            }
         })
         .collect();
     assert_eq!((made.length, made.width, made.height), (jpeg.len() as u64, 640, 360));

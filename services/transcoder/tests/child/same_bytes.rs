@@ -88,7 +88,7 @@ fn keep(objects: &mut Objects, deliveries: Vec<Delivery>) {
             Delivery::ObjectDone { rendition, chunk, made } => {
                 stated.insert((rendition, chunk), made);
             }
-            Delivery::Progress { .. } | Delivery::FrameHash { .. } => {}
+            Delivery::Progress { .. } | Delivery::Quiet | Delivery::FrameHash { .. } => {}
         }
     }
     for (place, bytes) in bytes {
