@@ -216,12 +216,17 @@ fn wire_decoder(
         }
         chain.push(decoder);
     }
+    // The elements fit each other; what does not fit them is what the source states.
+    let unfit = |err: String| {
+        let failure = Failure::new(FailureCode::SourceUndecodable, format!("{caps}: {err}"));
+        failure.with("kind", kind.as_str()).with("codec", codecs::for_people(&name))
+    };
     pipeline.add_many(&chain).map_err(own)?;
-    gst::Element::link_many(chain.iter().chain([queue])).map_err(own)?;
+    gst::Element::link_many(chain.iter().chain([queue])).map_err(|err| unfit(err.to_string()))?;
     for element in chain.iter().rev() {
         element.sync_state_with_parent().map_err(own)?;
     }
-    pad.link(&sink).map(|_| ()).map_err(own)
+    pad.link(&sink).map(|_| ()).map_err(|err| unfit(err.to_string()))
 }
 
 /// A sink that plays from the start on, whatever the pipeline does: one that waited for playing with its first buffer

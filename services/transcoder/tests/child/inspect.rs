@@ -66,6 +66,35 @@ async fn adpcm_of_both_kinds_is_taken_with_the_plugins_that_a_child_may_load() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_that_nothing_is_recorded_at_is_a_broken_header() {
+    let nest = Nest::new(|_| {});
+    let sound = clip(nest.dir.path(), "a.wav", "-f lavfi -i sine=r=48000:d=1");
+    let picture = clip(nest.dir.path(), "a.avi", "-f lavfi -i testsrc2=s=64x48:d=1 -c:v mpeg4");
+    let sound = |rate: u32| with(std::fs::read(&sound).unwrap(), b"fmt ", 12, &rate.to_le_bytes());
+    let rate = |rate: u32| [1_u32.to_le_bytes(), rate.to_le_bytes()].concat();
+    let picture = |of: u32| with(std::fs::read(&picture).unwrap(), b"strh", 28, &rate(of));
+    let refused = [
+        (sound(u32::MAX), "header (it states 4294967295 samples of sound a second)"),
+        (sound(768_001), "header (it states 768001 samples of sound a second)"),
+        (picture(u32::MAX), "header (it states 4294967295 pictures a second)"),
+    ];
+    for (file, part) in refused {
+        let failure = nest.inspect(Source::memory(file)).await.unwrap_err();
+        assert_eq!((failure.code, failure.params["part"].as_str()), (FailureCode::SourceCorrupt, part), "{failure}");
+    }
+    for file in [sound(768_000), picture(50)] {
+        nest.inspect(Source::memory(file)).await.unwrap();
+    }
+}
+
+/// The file with other bytes so far behind a name in it.
+fn with(mut file: Vec<u8>, name: &[u8], behind: usize, new: &[u8]) -> Vec<u8> {
+    let at = file.windows(name.len()).position(|part| part == name).unwrap() + behind;
+    file[at..at + new.len()].copy_from_slice(new);
+    file
+}
+
 fn short(inspected: &Result<SourceFacts, Failure>) -> String {
     match inspected {
         Err(failure) => format!("{failure} {:?}", failure.params),

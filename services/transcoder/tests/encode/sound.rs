@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use spool_transcoder::order::FailureCode;
+
 use crate::support::*;
 
 const FLASH: &str = "color=black:s=320x180:r=25:d=9,drawbox=c=white:t=fill:enable=between(mod(t\\,2)\\,1\\,1.1)";
@@ -289,4 +291,19 @@ fn sound_that_begins_or_changes_in_the_middle_of_a_transport_stream_is_counted()
 fn heard(path: &std::path::Path) -> usize {
     let args = ["-v", "error", "-i", path.to_str().unwrap(), "-ac", "1", "-ar", "48000", "-f", "f32le", "-"];
     std::process::Command::new("ffmpeg").args(args).output().unwrap().stdout.len() / size_of::<f32>()
+}
+
+/// What was inspected is not always what is met: here the header changed between the two.
+#[test]
+fn sound_in_a_form_that_nothing_takes_is_the_sources_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = clip(dir.path(), "a.wav", "-f lavfi -i sine=r=48000:d=1");
+    let facts = facts(&path);
+    let plan = plan(&facts, &[], None);
+    let mut file = std::fs::read(&path).unwrap();
+    let rate = file.windows(4).position(|name| name == b"fmt ").unwrap() + 12;
+    file[rate..rate + 4].fill(0xff);
+    std::fs::write(&path, file).unwrap();
+    let failure = encode_audio(&path, &facts, &plan, 0).map(drop).unwrap_err();
+    assert_eq!(failure.code, FailureCode::SourceUndecodable, "{failure}");
 }

@@ -155,6 +155,7 @@ impl Facts<'_> {
     fn video_facts(&self, (stream, met, summary): Chosen<'_>) -> Result<VideoFacts, Failure> {
         let caps = met.caps.as_ref().ok_or_else(|| unsupported(Kind::Video, "unknown"))?;
         let codec = codecs::video(caps).map_err(|found| unsupported(Kind::Video, &found))?;
+        limits::picture_rate_fits(caps)?;
         let tried = trial::decode(self.ranges, Kind::Video, stream, &codec, self.output)?;
         let shown = picture::of(caps, &tried.caps, &met.tags, self.demuxed.tags.as_ref())
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
@@ -197,6 +198,7 @@ impl Facts<'_> {
         let tried = trial::decode(self.ranges, Kind::Audio, stream, &codec, self.output)?;
         let info = gst_audio::AudioInfo::from_caps(&tried.caps)
             .map_err(|_| trial::undecodable(Kind::Audio, &codec, "decoded caps are no sound"))?;
+        limits::sound_rate_fits(info.rate())?;
         // What an encoder put before and behind it is not to be heard.
         let (first_ns, end_ns) = self.bare.map_or((summary.first_ns, summary.end_ns), |sound| {
             let (first_ns, end_ns) = sound.span_ns();
