@@ -8,13 +8,14 @@
 //! - **scales by**: more planners on the same consumers
 //! - **never**: reads media, takes a lease on work, waits for a worker
 //!
-//! Read [`owed::owed`] first: it is the whole decision. [`plan`], [`ladder`] and [`grid`] are what a plan is made of; the
-//! rest of this file carries out what is owed.
+//! Read [`owed::owed`] first: it is the whole decision. [`plan`], [`ladder`] and [`grid`] are what a plan is made of,
+//! [`unfinished`] is what is looked at without a message; the rest of this file carries out what is owed.
 
 pub mod grid;
 pub mod ladder;
 pub mod owed;
 pub mod plan;
+pub mod unfinished;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -23,15 +24,17 @@ use serde::{Deserialize, Serialize};
 use spool_kit::units::{Span, spoken};
 use spool_kit::{Clock, Stop};
 use spool_nats::{
-    Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, StepError, Wait,
+    Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, ReplayError,
+    StepError, Wait,
 };
-use spool_proto::event::{Draft, Event, Fact, JobGivenUp, Kind};
+use spool_proto::event::{Draft, Event, Fact, JobGivenUp};
 use spool_proto::job::Order;
 use spool_proto::{Asset, AssetId, Code, Item, Problem, Slot, TenantId, wire};
 use tracing::Instrument as _;
 
 use crate::owed::{Owed, owed};
 use crate::plan::Limits;
+use crate::unfinished::{MOST_FACTS, Means, Unfinished};
 
 /// A turn without messages ends after this, and looks whether it shall stop.
 const IDLE: Duration = Duration::from_secs(2);
@@ -41,6 +44,12 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// An order of another round blocks the subject until its worker or the planner of its advisory has settled it.
 const BLOCKED_RETRY: Duration = Duration::from_millis(500);
+/// How often it is looked for assets that nothing wakes anybody for: at the start, and then after each such time.
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(3600);
+/// Facts that are read at once on such a look.
+const LOOK_BACK_BATCH: usize = 500;
+/// Assets that may fail to be looked at before the log is taken to be away; one alone holds up no other.
+const LOOK_BACK_FAILURES: usize = 5;
 
 /// Configuration of the planner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,13 +124,81 @@ impl Planner {
             tokio::try_join!(
                 self.turn(&self.facts, &stop),
                 self.turn(&self.timers, &stop),
-                self.turn(&self.advisories, &stop)
+                self.turn(&self.advisories, &stop),
+                self.look_back_again(&stop)
             )
         };
         tokio::select! {
             ended = turns => ended.map(|_| ()),
             () = stop.cutting() => Ok(()),
         }
+    }
+
+    /// Looks at every asset that is under way by the end of the log, as if it had been woken for each, and says how many
+    /// these were. Bounded: the facts in [`MOST_FACTS`] sequences are read, and of them ids are kept.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub async fn look_back(&self) -> Result<usize, String> {
+        let unfinished = self.unfinished().await.map_err(|error| chain(&error))?;
+        let assets = unfinished.into_assets();
+        let (number, mut failures) = (assets.len(), 0);
+        for ((tenant, asset), cause) in assets {
+            let span = tracing::info_span!("plan", asset.id = %asset, event.id = %cause);
+            // An order of another round is settled by somebody, and that wakes.
+            if let Err(why) = self.look(&tenant, &asset, None, &cause).instrument(span).await {
+                failures += 1;
+                if failures == LOOK_BACK_FAILURES {
+                    return Err(why);
+                }
+                tracing::warn!(asset.id = %asset, why, "could not look at {asset}");
+            }
+        }
+        Ok(number)
+    }
+
+    async fn unfinished(&self) -> Result<Unfinished, ReplayError> {
+        let failed = |source| ReplayError::Failed { position: 0, source };
+        let last = self.deps.log.last_sequence().await.map_err(failed)?;
+        let mut facts = self.deps.log.replay(last.saturating_sub(MOST_FACTS) + 1);
+        let mut unfinished = Unfinished::default();
+        while facts.position() < last {
+            match facts.next(LOOK_BACK_BATCH, Wait::No).await {
+                Ok(batch) if batch.is_empty() => break,
+                Ok(batch) => batch.iter().for_each(|fact| unfinished.take(fact)),
+                // What is lost is lost; what stands behind it counts.
+                Err(ReplayError::Gap { found, .. }) if found <= last => facts = self.deps.log.replay(found),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// Looks back at the start and now and then, until it shall stop. One that fails is tried again soon: nothing else
+    /// depends on it.
+    async fn look_back_again(&self, stop: &Stop) -> Result<(), StepError> {
+        let mut failures = 0;
+        while !stop.is_finishing() {
+            let looked = tokio::select! {
+                looked = self.look_back() => looked,
+                // Each look is whole or can be left: it only asks what is owed.
+                () = stop.finishing() => break,
+            };
+            let pause = match looked {
+                Ok(assets) => {
+                    failures = 0;
+                    tracing::debug!(assets, "looked at the {assets} assets under way");
+                    LOOK_BACK_EVERY
+                }
+                Err(why) => {
+                    failures += 1;
+                    tracing::warn!(why, "could not look at the assets under way; it is tried again");
+                    retry_after(failures)
+                }
+            };
+            stop.pause(pause).await;
+        }
+        Ok(())
     }
 
     async fn turn(&self, durable: &Durable, stop: &Stop) -> Result<(), StepError> {
@@ -280,36 +357,9 @@ impl Planner {
     }
 }
 
-/// Can a fact of this kind change what is owed? Facts of a later version can't, as far as this one knows.
+/// Can this fact change what is owed? Facts of a later version can't, as far as this one knows.
 fn wakes(fact: &Fact) -> bool {
-    match fact.event().map(Event::kind) {
-        Some(
-            Kind::SourceStored
-            | Kind::JobGivenUp
-            | Kind::SourceAccepted
-            | Kind::EncodePlanned
-            | Kind::VideoStored
-            | Kind::AudioStored
-            | Kind::StillStored
-            | Kind::RetryRequested,
-        ) => true,
-        Some(
-            Kind::AssetRegistered
-            | Kind::UploadAbandoned
-            | Kind::SourceRejected
-            | Kind::CheckFailed
-            | Kind::RenditionsCompleted
-            | Kind::EncodeFailed
-            | Kind::Opened
-            | Kind::Published
-            | Kind::Withdrawn
-            | Kind::Described
-            | Kind::TextErased
-            | Kind::AssetDeleted
-            | Kind::ObjectsPurged,
-        )
-        | None => false,
-    }
+    fact.event().and_then(|event| unfinished::means(event.kind())) == Some(Means::More)
 }
 
 /// Where the fault of an order stands.

@@ -8,7 +8,7 @@ use spool_nats::testing::TestServer;
 use spool_nats::{Appended, ConsumerName, Decision, Delivery, Incoming, Log, Wait};
 use spool_planner::{Config, Deps, Planner};
 use spool_proto::deadline;
-use spool_proto::event::{Draft, Event, RetryOf, RetryRequested, SourceAccepted};
+use spool_proto::event::{AssetDeleted, Draft, Event, RetryOf, RetryRequested, SourceAccepted};
 use spool_proto::subject::Lane;
 use spool_proto::testing::Given;
 use spool_proto::testing::values::{audio_stored, source_facts, still_stored, video_stored};
@@ -209,6 +209,40 @@ async fn a_running_planner_plans_what_comes_and_ends_when_it_shall() {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while !world.queued("g1-v0").await {
         assert!(std::time::Instant::now() < deadline, "nothing planned");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.finish();
+    running.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_asset_that_nothing_wakes_anybody_for_is_found_by_looking_back() {
+    let world = World::start().await;
+    world.append_all(&Given::stored()).await;
+    // As after a loss of the newest facts: the log holds what it holds, and all of it was handled long ago.
+    let facts = world.server.log(Role::Planner).await.consumer(ConsumerName::Planner).await.expect("a consumer");
+    while facts.step(10, Wait::No, |_| async { Decision::Done }).await.expect("step") > 0 {}
+    world.settle().await;
+    assert!(!world.queued("n1").await, "nothing woke it");
+    assert_eq!(world.planner.look_back().await, Ok(1));
+    assert!(world.queued("n1").await);
+
+    world.append(Slot::LifeDeleted, AssetDeleted {}).await;
+    assert_eq!(world.planner.look_back().await, Ok(0));
+    assert_eq!(world.server.log(Role::Planner).await.denials(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planner_that_starts_looks_back() {
+    let world = World::start().await;
+    world.append_all(&Given::stored()).await;
+    let facts = world.server.log(Role::Planner).await.consumer(ConsumerName::Planner).await.expect("a consumer");
+    while facts.step(10, Wait::No, |_| async { Decision::Done }).await.expect("step") > 0 {}
+    let stop = Stop::new();
+    let running = tokio::spawn(planner(&world.server, &world.clock).await.run(stop.clone()));
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !world.queued("n1").await {
+        assert!(std::time::Instant::now() < deadline, "nothing ordered");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     stop.finish();
