@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use spool_proto::event::Fact;
 use spool_proto::slot::TABLE;
-use spool_proto::{AssetId, Slot, TenantId, subject};
+use spool_proto::{AssetId, Slot, TenantId, Timestamp, subject};
 
 use crate::api;
 use crate::connect::Log;
@@ -144,6 +144,19 @@ impl Log {
     /// When the leader does not answer.
     pub async fn last_sequence(&self) -> Result<u64, ReadError> {
         self.info_last_sequence().await.map_err(failed("the last sequence"))
+    }
+
+    /// What time it is for the log: where the leader of `SPOOL_EVENTS` runs, which stamps the facts.
+    ///
+    /// # Errors
+    /// When the leader does not answer.
+    pub async fn time(&self) -> Result<Timestamp, ReadError> {
+        #[derive(Deserialize)]
+        struct Info {
+            ts: Timestamp,
+        }
+        let info: Result<Info, Failure> = self.ask_again(&api::stream_info(EVENTS), Bytes::new()).await;
+        info.map(|info| info.ts).map_err(failed("the time"))
     }
 
     async fn info_last_sequence(&self) -> Result<u64, Failure> {

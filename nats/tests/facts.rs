@@ -47,6 +47,9 @@ async fn a_fact_comes_back_as_it_was_written(test: &TestServer) {
     assert_eq!(fact.body, Body::Known(draft.event));
     assert_eq!((fact.cause.as_deref(), fact.actor.as_deref()), (Some("cause"), Some("key_1")));
     assert_eq!(log.read_slot(&tenant(), &asset(1), &Slot::LifeDeleted).await.expect("read"), None);
+    // The log's time is that of its facts, give or take how long this took and what was done to the machine's clock.
+    let time = log.time().await.expect("the time");
+    assert!(time.since(fact.at).max(fact.at.since(time)) < Duration::from_secs(3600), "{time} after {}", fact.at);
     assert_eq!(log.last_sequence().await.expect("last"), sequence);
 }
 

@@ -74,7 +74,8 @@ fn made_may_go(asset: &Asset, generation: u32, key: &Key, stated: impl Fn(&Gener
 pub(crate) async fn sweep(inner: &Inner) -> Result<u64, Trouble> {
     let mut listing = inner.store.list("");
     let (mut batch, mut gone, mut foreign) = (Vec::<Key>::new(), 0, 0_u64);
-    let now = inner.clock.now();
+    // The store's objects are stamped by a machine, not by the log.
+    let now = inner.clock.machine();
     while let Some(listed) = listing.try_next().await? {
         let Some(key) = listed.key else {
             foreign += 1;

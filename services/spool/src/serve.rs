@@ -10,6 +10,7 @@ mod lock;
 mod roles;
 mod signals;
 pub(crate) mod telemetry;
+mod time;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use spool_nats::streams::Shape;
 use spool_nats::{ConnectError, Log, Target, provision};
 use spool_proto::Role;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::cli::{Run, Up};
 use crate::client::Out;
@@ -135,6 +137,7 @@ async fn run_roles(
         // Nothing runs yet, so there is nothing to finish.
         () = signals.next() => Err(Failure::new(Exit::Cut, "stopped while starting")),
     };
+    let timekeeper = started.as_ref().ok().and_then(|(_, deps)| deps.keep_time(&stop));
     let (mut server, result) = match started {
         Err(failure) => (None, Err(failure)),
         Ok((server, deps)) => match Running::begin(&config, roles, deps, &stop).await {
@@ -154,6 +157,10 @@ async fn run_roles(
     }
     // The last connections go before the server does, so that none tries to come back.
     drop(door);
+    if let Some(timekeeper) = timekeeper {
+        timekeeper.abort();
+        let _aborted = timekeeper.await;
+    }
     if let Some(server) = server.take() {
         server.stop().await;
     }
@@ -181,6 +188,14 @@ struct Deps {
     ids: Ids,
 }
 
+impl Deps {
+    /// Keeps the clock set, beside the roles.
+    fn keep_time(&self, stop: &Stop) -> Option<JoinHandle<()>> {
+        let (_, log) = self.logs.first()?;
+        Some(tokio::spawn(time::keep(self.clock.clone(), log.clone(), stop.clone())))
+    }
+}
+
 async fn start(config: &Config, roles: &[Role], embedded: Option<Embedded>) -> Result<(Option<Server>, Deps), Failure> {
     let server = match embedded {
         Some(embedded) => Some(start_nats(embedded, config).await?),
@@ -198,7 +213,12 @@ async fn start(config: &Config, roles: &[Role], embedded: Option<Embedded>) -> R
     let store = Store::open(store)
         .await
         .map_err(|error| Failure::from_error(Exit::Unreachable, "the object store can't be used", error))?;
-    Ok((server, Deps { logs, store, clock: Clock::system(), ids: Ids::random() }))
+    let clock = Clock::system();
+    if let Some((_, log)) = logs.first() {
+        // Where it can't be asked no role starts either, and each says why.
+        let _asked_again = time::set(&clock, log).await;
+    }
+    Ok((server, Deps { logs, store, clock, ids: Ids::random() }))
 }
 
 async fn start_nats(embedded: Embedded, config: &Config) -> Result<Server, Failure> {
