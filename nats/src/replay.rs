@@ -94,6 +94,32 @@ impl Log {
     }
 }
 
+/// Facts at the end of the log that [`Log::tail`] reads: some ten times the largest block of it, a second or two of reading.
+const TAIL: u64 = 100_000;
+
+impl Log {
+    /// Hands the facts at the end of the log to `take`, in the order of their sequences, as far as they stand: where the log
+    /// is damaged it goes on behind. For who looks at what nothing wakes it for. Bounded: [`TAIL`] sequences are read.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub async fn tail(&self, mut take: impl FnMut(&Fact)) -> Result<(), ReplayError> {
+        let failed = |source| ReplayError::Failed { position: 0, source };
+        let last = self.last_sequence().await.map_err(failed)?;
+        let mut facts = self.replay(last.saturating_sub(TAIL) + 1);
+        while facts.position() < last {
+            match facts.next(MAX_BATCH, Wait::No).await {
+                Ok(batch) if batch.is_empty() => break,
+                Ok(batch) => batch.iter().for_each(&mut take),
+                // What is lost is lost; what stands behind it counts.
+                Err(ReplayError::Gap { found, .. }) if found <= last => facts = self.replay(found),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Replay {
     /// The next facts, at most `max`; empty when there is nothing within `wait`.
     ///

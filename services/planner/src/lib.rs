@@ -24,8 +24,7 @@ use serde::{Deserialize, Serialize};
 use spool_kit::units::{Span, spoken};
 use spool_kit::{Clock, Stop};
 use spool_nats::{
-    Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, ReplayError,
-    StepError, Wait,
+    Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, StepError, Wait,
 };
 use spool_proto::event::{Draft, Event, Fact, JobGivenUp};
 use spool_proto::job::Order;
@@ -34,7 +33,7 @@ use tracing::Instrument as _;
 
 use crate::owed::{Owed, owed};
 use crate::plan::Limits;
-use crate::unfinished::{MOST_FACTS, Means, Unfinished};
+use crate::unfinished::{Means, Unfinished};
 
 /// A turn without messages ends after this, and looks whether it shall stop.
 const IDLE: Duration = Duration::from_secs(2);
@@ -46,8 +45,6 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 const BLOCKED_RETRY: Duration = Duration::from_millis(500);
 /// How often it is looked for assets that nothing wakes anybody for: at the start, and then after each such time.
 const LOOK_BACK_EVERY: Duration = Duration::from_secs(3600);
-/// Facts that are read at once on such a look.
-const LOOK_BACK_BATCH: usize = 500;
 /// Assets that may fail to be looked at before the log is taken to be away; one alone holds up no other.
 const LOOK_BACK_FAILURES: usize = 5;
 
@@ -135,12 +132,13 @@ impl Planner {
     }
 
     /// Looks at every asset that is under way by the end of the log, as if it had been woken for each, and says how many
-    /// these were. Bounded: the facts in [`MOST_FACTS`] sequences are read, and of them ids are kept.
+    /// these were. Of the facts that are read ids are kept.
     ///
     /// # Errors
     /// When the log can't be read.
     pub async fn look_back(&self) -> Result<usize, String> {
-        let unfinished = self.unfinished().await.map_err(|error| chain(&error))?;
+        let mut unfinished = Unfinished::default();
+        self.deps.log.tail(|fact| unfinished.take(fact)).await.map_err(|error| chain(&error))?;
         let assets = unfinished.into_assets();
         let (number, mut failures) = (assets.len(), 0);
         for ((tenant, asset), cause) in assets {
@@ -155,23 +153,6 @@ impl Planner {
             }
         }
         Ok(number)
-    }
-
-    async fn unfinished(&self) -> Result<Unfinished, ReplayError> {
-        let failed = |source| ReplayError::Failed { position: 0, source };
-        let last = self.deps.log.last_sequence().await.map_err(failed)?;
-        let mut facts = self.deps.log.replay(last.saturating_sub(MOST_FACTS) + 1);
-        let mut unfinished = Unfinished::default();
-        while facts.position() < last {
-            match facts.next(LOOK_BACK_BATCH, Wait::No).await {
-                Ok(batch) if batch.is_empty() => break,
-                Ok(batch) => batch.iter().for_each(|fact| unfinished.take(fact)),
-                // What is lost is lost; what stands behind it counts.
-                Err(ReplayError::Gap { found, .. }) if found <= last => facts = self.deps.log.replay(found),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(unfinished)
     }
 
     /// Looks back at the start and now and then, until it shall stop. One that fails is tried again soon: nothing else

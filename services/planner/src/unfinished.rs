@@ -9,9 +9,6 @@ use std::collections::BTreeMap;
 use spool_proto::event::{Fact, Kind};
 use spool_proto::{AssetId, TenantId};
 
-/// Facts at the end of the log that are read: some ten times the largest block of it, a second or two of reading.
-pub const MOST_FACTS: u64 = 100_000;
-
 /// Assets that something began for and nothing ended, each with the id of its newest fact that wakes a planner.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unfinished(BTreeMap<(TenantId, AssetId), String>);

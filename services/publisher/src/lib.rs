@@ -6,7 +6,8 @@
 //! - **idempotent because**: a revision has one slot and manifests lie under an attempt of their own, so a second publisher,
 //!   or the same one after a crash, leaves an orphan for the sweeper at worst
 //! - **scales by**: more publishers on the same consumer
-//! - **never**: changes a manifest, renders a growing playlist (the projector does), reads a clock: times are the facts'
+//! - **never**: changes a manifest, renders a growing playlist (the projector does), reads the time of day: times are
+//!   the facts'
 //!
 //! Read [`next::next`] first: it is the whole decision.
 
@@ -14,8 +15,9 @@ pub mod manifests;
 pub mod next;
 pub mod open;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,7 @@ use spool_nats::{Appended, ConsumerError, ConsumerName, Decision, Delivery, Dura
 use spool_proto::event::{Draft, Event, Fact, Kind, Opened, Published};
 use spool_proto::id::AttemptId;
 use spool_proto::key::{Key, Object};
-use spool_proto::{Asset, Code, Slot};
+use spool_proto::{Asset, AssetId, Code, Slot, TenantId};
 use tracing::Instrument as _;
 
 use crate::next::{Act, next};
@@ -35,6 +37,9 @@ const IDLE: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … and at the latest after this.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// How often it is looked for assets that are whole and not published, though nothing wakes anybody for them: when there is
+/// nothing to handle at first, and then after each such time.
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(3600);
 /// Acts in a row for one message. Opening, publishing, and one rival for each is the most that can happen by right.
 const ACTS: usize = 6;
 
@@ -100,9 +105,18 @@ impl Publisher {
     }
 
     async fn turn(&self, stop: &Stop) -> Result<(), StepError> {
-        let mut failures = 0;
+        let (mut failures, mut looked_back) = (0, None::<Instant>);
         while !stop.is_finishing() {
             match self.facts.step(self.at_once, Wait::Upto(IDLE), |delivery| self.handle(delivery)).await {
+                // Only when nothing comes: what comes may be just what would be found, and be published twice.
+                Ok(0) if looked_back.is_none_or(|last| last.elapsed() >= LOOK_BACK_EVERY) => {
+                    failures = 0;
+                    match self.look_back().await {
+                        Ok(assets) => tracing::debug!(assets, "looked at the {assets} assets that are not published"),
+                        Err(why) => tracing::warn!(why, "could not look for assets that are not published"),
+                    }
+                    looked_back = Some(Instant::now());
+                }
                 Ok(_) => failures = 0,
                 Err(error) if error.source.is_transient() => {
                     failures += 1;
@@ -117,6 +131,25 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+
+    /// Looks at every asset that is whole and not published by the end of the log, and says how many these were. The log may
+    /// have lost its newest facts, and the one that completed an asset was handled long ago.
+    ///
+    /// # Errors
+    /// When the log can't be read, or an asset can't be published; the others were looked at.
+    pub async fn look_back(&self) -> Result<usize, String> {
+        let mut whole = Whole::default();
+        self.deps.log.tail(|fact| whole.take(fact)).await.map_err(|error| chain(&error))?;
+        let (number, mut failed) = (whole.0.len(), None);
+        for fact in whole.0.into_values() {
+            let cause = fact.id.to_string();
+            let span = tracing::info_span!("publish", asset.id = %fact.asset, event.id = %cause);
+            if let Err(why) = self.look(&fact, Concern::Publishing, &cause).instrument(span).await {
+                failed = Some(why);
+            }
+        }
+        failed.map_or(Ok(number), Err)
     }
 
     /// Handling a message twice, late, or after a crash at any line is fine: it only asks what is to be done now.
@@ -197,6 +230,41 @@ impl Publisher {
 fn manifest_key(asset: &Asset, revision: u32, attempt: &AttemptId, file: &str) -> Key {
     let object = Object::Manifest { revision, attempt: attempt.clone(), file: file.to_owned() };
     Key { tenant: asset.tenant.clone(), asset: asset.id.clone(), object }
+}
+
+/// The facts that completed assets and that nothing followed.
+#[derive(Debug, Default)]
+struct Whole(BTreeMap<(TenantId, AssetId), Fact>);
+
+impl Whole {
+    fn take(&mut self, fact: &Fact) {
+        let asset = || (fact.tenant.clone(), fact.asset.clone());
+        match fact.event().map(Event::kind) {
+            Some(Kind::RenditionsCompleted) => drop(self.0.insert(asset(), fact.clone())),
+            Some(Kind::Published | Kind::Withdrawn | Kind::AssetDeleted | Kind::ObjectsPurged) => {
+                drop(self.0.remove(&asset()));
+            }
+            Some(
+                Kind::AssetRegistered
+                | Kind::SourceStored
+                | Kind::UploadAbandoned
+                | Kind::JobGivenUp
+                | Kind::SourceAccepted
+                | Kind::SourceRejected
+                | Kind::CheckFailed
+                | Kind::EncodePlanned
+                | Kind::VideoStored
+                | Kind::AudioStored
+                | Kind::StillStored
+                | Kind::EncodeFailed
+                | Kind::Opened
+                | Kind::Described
+                | Kind::TextErased
+                | Kind::RetryRequested,
+            )
+            | None => {}
+        }
+    }
 }
 
 /// What a fact can lead to.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use spool_kit::hls::check;
 use spool_kit::{Ids, Stop, Store, StoreConfig};
-use spool_nats::Log;
 use spool_nats::testing::TestServer;
+use spool_nats::{ConsumerName, Decision, Log, Wait};
 use spool_proto::asset::Publication;
 use spool_proto::event::{Draft, RenditionsCompleted};
 use spool_proto::key::{Key, Object};
@@ -140,4 +140,21 @@ async fn a_running_publisher_publishes_what_comes_and_ends_when_it_shall() {
     }
     stop.finish();
     running.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_asset_that_nothing_wakes_anybody_for_is_found_by_looking_back() {
+    let world = World::start().await;
+    let given = completed(Given::planned(plan(&[1, 1], 8_000)));
+    world.append(&given, 0).await;
+    // As after a loss of the newest facts: the log holds what it holds, and all of it was handled long ago.
+    let facts = world.server.log(Role::Publisher).await.consumer(ConsumerName::Publisher).await.expect("a consumer");
+    while facts.step(10, Wait::No, |_| async { Decision::Done }).await.expect("step") > 0 {}
+    let publisher = world.publisher(1).await;
+    settle(&publisher).await;
+    assert_eq!(world.asset(&given).await.status(), Status::Encoding, "nothing woke it");
+    assert_eq!(publisher.look_back().await, Ok(1));
+    assert_eq!(world.asset(&given).await.status(), Status::Ready);
+    assert_eq!(publisher.look_back().await, Ok(0));
+    assert_eq!(world.server.log(Role::Publisher).await.denials(), 0);
 }
