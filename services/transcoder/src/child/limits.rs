@@ -1,5 +1,5 @@
-//! What inspecting refuses for its size, its length, its number of samples or the rate of them: each with a sentence that names both what was
-//! found and what is allowed.
+//! What inspecting refuses for its size, its length, its number of samples or the rate of them: each with a sentence that
+//! names both what was found and what is allowed.
 
 use std::time::Duration;
 

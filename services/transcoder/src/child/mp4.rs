@@ -210,20 +210,23 @@ impl<'a> Tables<'a> {
         let (chunks, chunk_bytes) = match (child(stbl, b"stco"), child(stbl, b"co64")) {
             (Some(stco), _) => (rows(stco, 4, 4, "chunk table")?, 4),
             (None, Some(co64)) => (rows(co64, 4, 8, "chunk table")?, 8),
-            (None, None) => (&[][..], 4),
+            (None, None) => return Err("chunk table"),
         };
         let optional = |name, row, what| child(stbl, name).map(|body| rows(body, 4, row, what)).transpose();
+        // These every track has, if only with nothing in them (ISO/IEC 14496-12, 8.6 and 8.7). Of a track without one a
+        // demuxer complains and goes on, and what came of the file was a matter of chance.
+        let table = |name, row, what| optional(name, row, what)?.ok_or(what);
         Ok(Self {
             id,
             format,
             scale,
             movie_scale,
             edits: child(trak, b"edts").and_then(|edts| child(edts, b"elst")),
-            times: optional(b"stts", 8, "time table")?.unwrap_or_default(),
+            times: table(b"stts", 8, "time table")?,
             offsets: child(stbl, b"ctts"),
             keyframes: optional(b"stss", 4, "keyframe table")?,
-            sizes: child(stbl, b"stsz").or_else(|| child(stbl, b"stz2")).unwrap_or_default(),
-            to_chunk: optional(b"stsc", 12, "sample-to-chunk table")?.unwrap_or_default(),
+            sizes: child(stbl, b"stsz").or_else(|| child(stbl, b"stz2")).ok_or("size table")?,
+            to_chunk: table(b"stsc", 12, "sample-to-chunk table")?,
             chunks,
             chunk_bytes,
         })
