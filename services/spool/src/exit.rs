@@ -119,7 +119,11 @@ impl Failure {
         let mut lines = vec![self.sentence.clone()];
         let mut next = self.source.as_deref().map(|error| error as &dyn Error);
         while let Some(error) = next {
-            lines.push(error.to_string());
+            let line = error.to_string();
+            // Some errors only hand on what is below them.
+            if lines.last() != Some(&line) {
+                lines.push(line);
+            }
             next = error.source();
         }
         lines
@@ -161,5 +165,7 @@ mod tests {
         let failure = Failure::from_error(Exit::Unreachable, "ask http://x", below);
         assert_eq!(failure.chain(), ["ask http://x", "no such host"]);
         assert_eq!(failure.json()["error"]["exit"], 5);
+        let handed_on = Failure::from_error(Exit::Broken, "no such host", std::io::Error::other("no such host"));
+        assert_eq!(handed_on.chain(), ["no such host"], "said once");
     }
 }

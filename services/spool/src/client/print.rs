@@ -54,9 +54,7 @@ impl Out {
         };
         let _nobody_listens = writeln!(std::io::stderr().lock(), "{line}");
     }
-}
 
-impl Out {
     /// Comes back once nobody can read standard output any more: `spool watch | head -1`.
     pub(crate) async fn closed(self) {
         while !is_closed(&std::io::stdout()) {

@@ -94,9 +94,13 @@ fn foreign(headers: &HeaderMap) -> Option<Problem> {
     let host = text(header::HOST);
     let own_name = host.is_none_or(|host| {
         let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-        name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+        // Names have no case, and a dot at the end says that they are whole.
+        name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+            || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
     });
-    let own_page = text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").map(|(_, at)| at) == host);
+    let same =
+        |origin: &str| origin.split_once("://").zip(host).is_some_and(|((_, at), own)| at.eq_ignore_ascii_case(own));
+    let own_page = text(header::ORIGIN).is_none_or(same);
     let refuse = |header: header::HeaderName, accepted: &str| {
         let value: String = text(header.clone()).unwrap_or_default().chars().take(VALUE_CHARS).collect();
         Problem::new(Code::RequestForeign).with("header", header).with("value", value).with("accepted", accepted)
@@ -261,6 +265,14 @@ mod tests {
         let origin = "The header origin says https://a.example, and where no tokens are configured only programs and pages of the \
                       address itself are answered.";
         assert_eq!(told("localhost:7070", Some("https://a.example")), Some((403, format!("{origin} {advice}"))));
-        assert_eq!(told("localhost:7070", None), None);
+        for (host, origin) in [
+            ("localhost:7070", None),
+            ("LOCALHOST:7070", Some("http://localhost:7070")),
+            ("localhost.:7070", None),
+            ("[::1]:7070", Some("http://[::1]:7070")),
+        ] {
+            assert_eq!(told(host, origin), None, "{host}");
+        }
+        assert!(told("localhost:7070", Some("null")).is_some(), "a page without an address");
     }
 }
