@@ -49,7 +49,7 @@ fn sixteen_bits(packet: &[u8]) -> Option<Vec<u8>> {
     for moment in samples.chunks_exact(bytes * channels.next_multiple_of(2)) {
         let mut each = moment.chunks_exact(bytes).map(|sample| [sample[0], sample[1]]);
         match arrangement {
-            MONO => each.next().into_iter().for_each(|sample| plain.extend([sample, sample].concat())),
+            MONO => each.next().into_iter().for_each(|sample| plain.extend([sample, sample].as_flattened())),
             _ => each.for_each(|sample| plain.extend(sample)),
         }
     }

@@ -5,10 +5,10 @@
 //! of a second too long.
 
 use gst::ClockTime;
+use spool_proto::media::NS_PER_S;
 
 /// Bytes of the longest frame head of FLAC.
 const FLAC_HEAD_BYTES: usize = 16;
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// How long `buffer` is heard; none of codecs whose packets do not tell it at their beginning.
 pub(super) fn held(caps: &gst::CapsRef, buffer: &gst::BufferRef) -> Option<ClockTime> {
