@@ -14,6 +14,7 @@ mod toolchain;
 mod work;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +56,9 @@ pub enum Cage {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Children that run at the same time, for any order that is not long as a whole.
-    pub workers: usize,
+    /// Children that run at the same time, for any order that is not long as a whole. None: as many as this machine's
+    /// cores keep busy.
+    pub workers: Option<usize>,
     /// Children beside those for what is urgent alone (checks, and the first minutes of videos): so that a new video
     /// does not wait until a long part of another one is done. They go before the others on a busy processor.
     pub urgent_workers: usize,
@@ -85,9 +87,12 @@ impl Config {
     /// # Errors
     /// Which setting can't be, and what it can be, as a sentence.
     pub fn judge(&self) -> Result<(), String> {
-        let workers =
-            [("workers", self.workers), ("pass_workers", self.pass_workers), ("sound_workers", self.sound_workers)];
-        if let Some((name, _)) = workers.iter().find(|(_, count)| *count == 0) {
+        let workers = [
+            ("workers", self.workers),
+            ("pass_workers", Some(self.pass_workers)),
+            ("sound_workers", Some(self.sound_workers)),
+        ];
+        if let Some((name, _)) = workers.iter().find(|(_, count)| *count == Some(0)) {
             return Err(format!("transcoder.{name} is 0, so its orders would wait for ever"));
         }
         if self.child_memory.0 < LEAST_CHILD_MEMORY.0 {
@@ -108,7 +113,7 @@ const LEAST_SPAN: Duration = Duration::from_secs(1);
 impl Default for Config {
     fn default() -> Self {
         Self {
-            workers: 2,
+            workers: None,
             urgent_workers: 1,
             pass_workers: 1,
             sound_workers: 2,
@@ -181,10 +186,17 @@ impl Hand {
     const SOUND: Self = Self(&[Lane::Sound]);
 }
 
-/// The hands of one process. Every lane has one, or its orders would wait for ever.
-fn hands(config: &Config) -> Vec<Hand> {
+/// Cores that one child keeps busy: the largest rung has one encoder thread and as much work as all that is beside it.
+const CORES_OF_A_CHILD: usize = 2;
+
+/// Fewest children for any order where nothing else is said: beside one that waits for a store another one goes on.
+const LEAST_WORKERS: usize = 2;
+
+/// The hands of one process on a machine with `cores`. Every lane has one, or its orders would wait for ever.
+fn hands(config: &Config, cores: usize) -> Vec<Hand> {
     let some = |hand, count| std::iter::repeat_n(hand, count);
-    some(Hand::ANY, config.workers.max(1))
+    let workers = config.workers.unwrap_or_else(|| LEAST_WORKERS.max(cores / CORES_OF_A_CHILD));
+    some(Hand::ANY, workers.max(1))
         .chain(some(Hand::URGENT, config.urgent_workers))
         .chain(some(Hand::PASS, config.pass_workers.max(1)))
         .chain(some(Hand::SOUND, config.sound_workers.max(1)))
@@ -222,7 +234,10 @@ impl Transcoder {
             let consumer = deps.log.consumer(ConsumerName::Lane(lane)).await;
             lanes.insert(lane, consumer.map_err(|source| NewError::Consumer { lane: lane.name(), source })?);
         }
-        let hands = hands(&config);
+        // A machine that does not tell has one core, so that the least is taken.
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let hands = hands(&config, cores);
+        tracing::info!(cores, children = hands.len(), "places for media children");
         let leases: Kv<LeaseNote> = deps.log.kv(Bucket::Leases).await.map_err(NewError::Leases)?;
         let limits = InspectLimits { max_side_px: config.max_picture_side, ..InspectLimits::default() };
         let worker = Arc::new(work::Worker { deps, launcher, leases, limits, toolchain });
@@ -283,5 +298,28 @@ impl Transcoder {
                 stop.pause(AFTER_ERROR).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(workers: Option<usize>, cores: usize) -> usize {
+        let config = Config { workers, ..Config::default() };
+        hands(&config, cores).iter().filter(|hand| **hand == Hand::ANY).count()
+    }
+
+    #[test]
+    fn a_larger_machine_has_more_children_unless_it_is_told_otherwise() {
+        assert_eq!([1, 2, 4, 5, 16].map(|cores| places(None, cores)), [2, 2, 2, 2, 8]);
+        assert_eq!(places(Some(3), 16), 3);
+    }
+
+    #[test]
+    fn every_lane_has_a_hand() {
+        let config = Config { urgent_workers: 0, ..Config::default() };
+        let hands = hands(&config, 2);
+        assert!(Lane::ALL.iter().all(|lane| hands.iter().any(|hand| hand.0.contains(lane))));
     }
 }
