@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::disk::{self, Disk};
-use crate::server::ServerError;
+use crate::disk::{self, Disk, Seen};
+use crate::server::{GaveUp, ServerError};
 
 /// How long a start may take before it counts as failed; a large store takes seconds to read.
 const READY: Duration = Duration::from_secs(60);
@@ -69,6 +70,10 @@ impl Launch {
         self.dir.join("run")
     }
 
+    pub(crate) fn store_dir(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
     pub(crate) fn log_file(&self) -> PathBuf {
         self.dir.join("nats-server.log")
     }
@@ -90,6 +95,7 @@ impl Launch {
     /// Starts it and waits until it says on which port it is ready. Blocks.
     pub(crate) fn start(&self) -> Result<(Child, u16), ServerError> {
         disk::wait_for_room(&self.dir, READY, || disk::free_bytes(&self.dir))?;
+        self.find_port_free()?;
         let run = self.run_dir();
         self.forget_ports();
         let log = self.open_log().map_err(|source| ServerError::Directory { path: self.log_file(), source })?;
@@ -102,7 +108,7 @@ impl Launch {
             .args(["-a", "127.0.0.1", "-p"])
             .arg(self.port.map_or("-1".to_owned(), |port| port.to_string()))
             .arg("-sd")
-            .arg(self.dir.join("store"))
+            .arg(self.store_dir())
             .arg("--ports_file_dir")
             .arg(&run)
             .env_clear()
@@ -131,6 +137,16 @@ impl Launch {
                 return Err(ServerError::NotReady { log: self.log_end() });
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Is the port that it shall have free? Its own words on that are a screenful of its log.
+    fn find_port_free(&self) -> Result<(), ServerError> {
+        let Some(port) = self.port else { return Ok(()) };
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(ServerError::PortTaken { port }),
+            // Whatever else is wrong with it the server will say.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -205,7 +221,7 @@ pub(crate) fn keep(
     child: Child,
     words: &mpsc::Receiver<Word>,
     state: &State,
-    gave_up: &watch::Sender<bool>,
+    gave_up: &watch::Sender<Option<GaveUp>>,
 ) {
     let mut child = child;
     let mut born = Instant::now();
@@ -222,13 +238,23 @@ pub(crate) fn keep(
             Ok(Word::Kill) | Err(mpsc::RecvTimeoutError::Disconnected) => return kill(&mut child),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
-        let how = match child.try_wait().transpose() {
-            Some(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
-            None if disk.is_freed(launch, state) => {
+        let ended = child.try_wait().transpose();
+        let how = match (disk.look(launch, state, ended.is_some()), ended) {
+            (Seen::Gone, _) => {
+                kill(&mut child);
+                state.pid.store(0, Ordering::Relaxed);
+                // Nobody may be waiting.
+                let _ = gave_up.send(Some(GaveUp::StoreGone { dir: launch.store_dir() }));
+                return;
+            }
+            (Seen::Nothing | Seen::Freed, Some(status)) => {
+                status.map_or_else(|error| error.to_string(), |status| status.to_string())
+            }
+            (Seen::Freed, None) => {
                 end(&mut child);
                 "ended, since its disk was full and has room again".to_owned()
             }
-            None => continue,
+            (Seen::Nothing, None) => continue,
         };
         state.pid.store(0, Ordering::Relaxed);
         in_a_row = if born.elapsed() > LIVED { 0 } else { in_a_row };
@@ -257,7 +283,7 @@ pub(crate) fn keep(
         let Some(restarted) = restarted else {
             tracing::error!("nats-server died {RESTARTS_IN_A_ROW} times in a row and is given up");
             // Nobody may be waiting.
-            let _ = gave_up.send(true);
+            let _ = gave_up.send(Some(GaveUp::Died));
             return;
         };
         child = restarted;

@@ -1,8 +1,9 @@
-//! The disk under the child of [`crate::server`]: whether it is full, and has room again.
+//! The disk under the child of [`crate::server`]: whether it is full, and has room again; whether the store is still there.
 
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -61,20 +62,37 @@ pub(crate) struct Disk {
     /// How far its log was read.
     read: u64,
     looked: Instant,
+    /// The directory of its store, by its number: one of the same name would be another one.
+    store: Option<(u64, u64)>,
+}
+
+/// What was seen of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing that asks for anything.
+    Nothing,
+    /// It was full since the child was started, and has room again.
+    Freed,
+    /// The store was removed under the child, which does not notice: what it confirms now is lost with its process.
+    Gone,
 }
 
 impl Disk {
     /// Of a child that was just started: what its log says so far is about the ones before it.
     pub(crate) fn of(launch: &Launch) -> Self {
-        Self { read: launch.log_from.load(Ordering::Relaxed), looked: Instant::now() }
+        let read = launch.log_from.load(Ordering::Relaxed);
+        Self { read, looked: Instant::now(), store: number(&store(launch)) }
     }
 
-    /// Was it full since the child was started, and has it room again?
-    pub(crate) fn is_freed(&mut self, launch: &Launch, state: &State) -> bool {
-        if self.looked.elapsed() < LOOK_AT_DISK {
-            return false;
+    /// Looks, if it is time to, or asked for.
+    pub(crate) fn look(&mut self, launch: &Launch, state: &State, now: bool) -> Seen {
+        if !now && self.looked.elapsed() < LOOK_AT_DISK {
+            return Seen::Nothing;
         }
         self.looked = Instant::now();
+        if self.store.is_some() && number(&store(launch)) != self.store {
+            return Seen::Gone;
+        }
         let free = free_bytes(&launch.dir);
         let complains = self.complains(launch).unwrap_or(false);
         if !state.full.load(Ordering::Relaxed) && (complains || free < FULL_BYTES) {
@@ -85,7 +103,7 @@ impl Disk {
                 ROOM_BYTES >> 20
             );
         }
-        state.full.load(Ordering::Relaxed) && free >= ROOM_BYTES
+        if state.full.load(Ordering::Relaxed) && free >= ROOM_BYTES { Seen::Freed } else { Seen::Nothing }
     }
 
     /// Does what came to its log since the last look say so?
@@ -98,6 +116,15 @@ impl Disk {
         self.read = self.read.saturating_sub(FULL.len() as u64) + new.len() as u64;
         Ok(new.windows(FULL.len()).any(|words| words == FULL))
     }
+}
+
+/// Where the server keeps what it confirmed.
+fn store(launch: &Launch) -> PathBuf {
+    launch.store_dir().join("jetstream")
+}
+
+fn number(dir: &Path) -> Option<(u64, u64)> {
+    fs::metadata(dir).map(|meta| (meta.dev(), meta.ino())).ok()
 }
 
 #[cfg(test)]

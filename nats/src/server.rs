@@ -65,6 +65,12 @@ pub enum ServerError {
         /// The end of its log.
         log: String,
     },
+    /// Something else listens on its port.
+    #[error("the port {port} of nats.port is taken: name another one, or none, and a free one is taken")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
     /// It was not ready in time.
     #[error("nats-server was not ready in time: {log}")]
     NotReady {
@@ -89,13 +95,31 @@ pub enum ServerError {
     Passwords(#[source] getrandom::Error),
 }
 
+/// Why a child server is not kept up any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GaveUp {
+    /// It died too often in a row.
+    #[error("the nats-server died and could not be restarted")]
+    Died,
+    /// Its store was removed while it ran.
+    #[error(
+        "the log at {} was removed while it was in use, so that nothing could be stored any more: \
+         put it back from a copy and start again (without one the next start begins an empty log)",
+        .dir.display()
+    )]
+    StoreGone {
+        /// Where it was.
+        dir: PathBuf,
+    },
+}
+
 /// A child nats-server. Restarted when it dies; dies with this process, and when this is dropped.
 pub struct Server {
     port: u16,
     passwords: Arc<BTreeMap<&'static str, String>>,
     state: Arc<State>,
     commands: mpsc::Sender<Word>,
-    given_up: watch::Receiver<bool>,
+    given_up: watch::Receiver<Option<GaveUp>>,
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -156,7 +180,7 @@ impl Server {
 
         let state = Arc::new(State::default());
         let (commands, words) = mpsc::channel();
-        let (gave_up, given_up) = watch::channel(false);
+        let (gave_up, given_up) = watch::channel(None);
         let (ready, started) = oneshot::channel();
         let keeper = std::thread::Builder::new().name("nats-server".to_owned()).spawn({
             let state = Arc::clone(&state);
@@ -223,11 +247,12 @@ impl Server {
         ServerDisk(Arc::clone(&self.state))
     }
 
-    /// Waits until it died and could not be restarted; for ever while it is kept up.
-    pub async fn gave_up(&self) {
+    /// Waits until it is not kept up any more; for ever while it is.
+    pub async fn gave_up(&self) -> GaveUp {
         let mut given_up = self.given_up.clone();
         // The sender goes only with the thread, which then has given up or was told to stop.
-        let _ = given_up.wait_for(|given_up| *given_up).await;
+        let why = given_up.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        why.unwrap_or(GaveUp::Died)
     }
 
     /// Ends it cleanly and waits for it, a bounded time.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{asset, registered, tenant};
-use spool_nats::server::{ADMIN, Server, ServerConfig, ServerError, find_server};
+use spool_nats::server::{ADMIN, GaveUp, Server, ServerConfig, ServerError, find_server};
 use spool_nats::streams::Shape;
 use spool_nats::testing::{TestServer, eventually};
 use spool_nats::{Appended, Log, ReplayError, Wait, provision};
@@ -133,7 +133,26 @@ async fn a_server_that_can_not_start_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
     let error = Server::start(ServerConfig { port: Some(port), ..config(dir.path()) }).await.err().expect("no start");
-    assert!(matches!(&error, ServerError::Ended { log, .. } if log.contains("address already in use")), "{error:?}");
+    let said = format!("the port {port} of nats.port is taken: name another one, or none, and a free one is taken");
+    assert_eq!(error.to_string(), said);
+    // What it finds wrong itself it says in its own words.
+    std::fs::create_dir_all(dir.path()).expect("a directory");
+    std::fs::write(dir.path().join("store"), "in the way").expect("write");
+    let error = Server::start(config(dir.path())).await.err().expect("no start");
+    assert!(matches!(&error, ServerError::Ended { log, .. } if log.contains("storage directory")), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_store_was_removed_is_not_kept_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(config(dir.path())).await.expect("a server");
+    let pid = server.pid().expect("it runs");
+    let store = dir.path().join("store");
+    std::fs::rename(&store, dir.path().join("elsewhere")).expect("move");
+    std::fs::create_dir_all(store.join("jetstream")).expect("another one of that name");
+    let why = tokio::time::timeout(Duration::from_secs(60), server.gave_up()).await.expect("it gives up");
+    assert_eq!(why, GaveUp::StoreGone { dir: store });
+    assert!(!runs(pid), "it goes on confirming");
 }
 
 /// Not a test of its own: the process that the next test kills. It starts a server, says its pid, and waits to be killed.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use spool_kit::{Clock, Ids, Stop, Store, StoreConfig};
-use spool_nats::server::{ADMIN, Server, ServerConfig, find_server};
+use spool_nats::server::{ADMIN, GaveUp, Server, ServerConfig, find_server};
 use spool_nats::streams::Shape;
 use spool_nats::{ConnectError, Log, Target, provision};
 use spool_proto::Role;
@@ -298,8 +298,8 @@ async fn attend(
                     deadline.get_or_insert(tokio::time::Instant::now() + config.grace.0);
                 }
             }
-            () = gave_up(server), if !stop.is_finishing() => {
-                result = Err(Failure::new(Exit::Unreachable, "the nats-server died and could not be restarted"));
+            why = gave_up(server), if !stop.is_finishing() => {
+                result = Err(Failure::new(Exit::Unreachable, why.to_string()));
                 stop.finish();
                 deadline = Some(tokio::time::Instant::now() + config.grace.0);
             }
@@ -329,7 +329,7 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-async fn gave_up(server: Option<&Server>) {
+async fn gave_up(server: Option<&Server>) -> GaveUp {
     match server {
         Some(server) => server.gave_up().await,
         None => std::future::pending().await,
