@@ -128,6 +128,7 @@ pub fn probe() -> Result<(), CageRefused> {
 
 /// Shuts the cage around this process. To be called while it has one thread.
 pub fn shut(order: &CageOrder) -> Result<CageReport, CageRefused> {
+    go_first_when_memory_is_out();
     limit(&order.limits)?;
     match order.mode {
         CageMode::Off => Ok(CageReport { landlock: "off".to_owned(), seccomp: false }),
@@ -136,6 +137,20 @@ pub fn shut(order: &CageOrder) -> Result<CageReport, CageRefused> {
             restrict_calls()?;
             Ok(CageReport { landlock, seccomp: true })
         }
+    }
+}
+
+/// How much more willing than with others the kernel is to end a child when memory is used up; 1000 is the most
+/// (proc(5), `oom_score_adj`).
+pub const OOM_SCORE: i32 = 500;
+
+/// What a child loses is done again. The log's server and the roles beside it should never be the ones that are ended.
+fn go_first_when_memory_is_out() {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let now = std::fs::read_to_string(SCORE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now < OOM_SCORE) {
+        // Where it can't be said the kernel chooses by size, which mostly comes to the same.
+        let _ = std::fs::write(SCORE, OOM_SCORE.to_string());
     }
 }
 

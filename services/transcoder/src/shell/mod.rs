@@ -2,12 +2,13 @@
 //!
 //! Reading order: [`start`] (what an order asks for), `work` (one attempt), `encode` (its chunks), `receive` (objects as they
 //! come), `note` (what it says meanwhile), [`after`]
-//! (what a failure leads to).
+//! (what a failure leads to), `room` (how many work at the same time).
 
 pub mod after;
 mod encode;
 mod note;
 mod receive;
+mod room;
 mod source;
 pub mod start;
 mod toolchain;
@@ -240,7 +241,8 @@ impl Transcoder {
         tracing::info!(cores, children = hands.len(), "places for media children");
         let leases: Kv<LeaseNote> = deps.log.kv(Bucket::Leases).await.map_err(NewError::Leases)?;
         let limits = InspectLimits { max_side_px: config.max_picture_side, ..InspectLimits::default() };
-        let worker = Arc::new(work::Worker { deps, launcher, leases, limits, toolchain });
+        let room = room::Room::new(hands.len());
+        let worker = Arc::new(work::Worker { deps, launcher, leases, limits, toolchain, room });
         Ok(Self { lanes, hands, worker })
     }
 
@@ -292,7 +294,12 @@ impl Transcoder {
     }
 
     async fn work(&self, number: usize, hand: Hand, stop: &Stop) {
+        let Self { worker: shared, .. } = self;
         while !stop.is_finishing() {
+            let _place = tokio::select! {
+                place = shared.room.place(shared.deps.clock.monotonic()) => place,
+                () = stop.finishing() => return,
+            };
             if let Err(error) = self.take(hand, Wait::Upto(IDLE_WAIT), stop).await {
                 tracing::warn!(worker = number, error = &error as &dyn std::error::Error, "could not ask for orders");
                 stop.pause(AFTER_ERROR).await;

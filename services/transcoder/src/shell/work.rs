@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::after::{After, Before, GivenUp, after};
 use super::note::Notes;
+use super::room::Room;
 use super::start::{Encode, Start, start};
 use super::{Deps, source::PieceBytes};
 use crate::attempt::{self, AttemptError, Launcher};
@@ -42,6 +43,7 @@ pub(super) struct Worker {
     pub(super) leases: Kv<LeaseNote>,
     pub(super) limits: InspectLimits,
     pub(super) toolchain: String,
+    pub(super) room: Room,
 }
 
 /// Why an attempt did not come to its result.
@@ -91,6 +93,7 @@ impl Worker {
             notes: Notes::of(&self, order, delivery.attempt),
             came_forward: AtomicBool::new(false),
         };
+        let _running = self.room.enter();
         let work = async {
             let mut before = Before { delivery: delivery.attempt, last: delivery.last_attempt, children: 0 };
             loop {
@@ -221,6 +224,13 @@ impl Attempt<'_> {
             }
         };
         tracing::warn!(code = %failure.code, detail = %failure.detail, "attempt failed");
+        if failure.code == FailureCode::ChildKilled {
+            let children = self.worker.room.lost(self.worker.deps.clock.monotonic());
+            tracing::warn!(
+                children,
+                "a child was ended from outside, maybe for want of memory: {children} may run at once"
+            );
+        }
         if !self.lease.is_held() {
             return ControlFlow::Break(Decision::Retry { after: LOG_RETRY, why: "the lease was lost".to_owned() });
         }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 use spool_proto::media::{Cut, NS_PER_S, Plan, Rung, SourceFacts, StillPlan, VideoPlan};
 use spool_transcoder::attempt::{Delivery, SourceBytes};
+use spool_transcoder::cage::OOM_SCORE;
 use spool_transcoder::order::{Answer, FailureCode, InspectLimits, Order};
 use tokio::sync::mpsc;
 
@@ -124,6 +125,8 @@ async fn a_child_holds_no_file_of_the_source_and_dies_when_nobody_waits_for_it()
             let known = ["socket:", "pipe:", "anon_inode:", "/dev/null"].iter().any(|kind| open.starts_with(kind));
             assert!(known, "the child holds {open}");
         }
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        assert!(score.trim().parse::<i32>().unwrap() >= OOM_SCORE, "the log may be ended before it: {score}");
     }
     until("the end of the child", || children(&dir).is_empty().then_some(())).await;
 }
