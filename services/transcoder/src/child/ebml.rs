@@ -1,7 +1,8 @@
-//! The picture sizes that a Matroska file declares, read without its demuxer: what is too large is refused by its size even
-//! where the rest is broken.
+//! The picture sizes that a Matroska file declares, and how its pictures stand, read without its demuxer: what is too large
+//! is refused by its size even where the rest is broken, and what is turned its demuxer does not say.
 
 use super::mp4::Bytes;
+use super::pose::{self, Poses};
 
 pub(super) const SEGMENT: u32 = 0x1853_8067;
 const TRACKS: u32 = 0x1654_ae6b;
@@ -10,6 +11,10 @@ const TRACK: u32 = 0xae;
 const VIDEO: u32 = 0xe0;
 const WIDTH: u32 = 0xb0;
 const HEIGHT: u32 = 0xba;
+const TRACK_NUMBER: u32 = 0xd7;
+const PROJECTION: u32 = 0x7670;
+const PROJECTION_KIND: u32 = 0x7671;
+const ROLL: u32 = 0x7675;
 
 /// Elements that are passed before the list of tracks is given up; files have about ten.
 const MOST_PASSED: usize = 1000;
@@ -46,8 +51,17 @@ pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |n, byte| (n << 8) | u64::from(*byte))
 }
 
-/// Width and height of each picture track, as far as they can be read; an error where the source cannot be.
-pub fn declared_sizes(source: &dyn Bytes) -> Result<Vec<(u32, u32)>, String> {
+/// What is declared of the pictures.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Width and height of each picture track.
+    pub sizes: Vec<(u32, u32)>,
+    /// How those stand that say so.
+    pub poses: Poses,
+}
+
+/// What the list of tracks declares, as far as it can be read; an error where the source cannot be.
+pub fn declared(source: &dyn Bytes) -> Result<Declared, String> {
     let (mut at, end) = (0, source.size_bytes());
     for _ in 0..MOST_PASSED {
         let left = end.saturating_sub(at);
@@ -62,13 +76,39 @@ pub fn declared_sizes(source: &dyn Bytes) -> Result<Vec<(u32, u32)>, String> {
             (TRACKS, body) => {
                 let left = end.saturating_sub(at);
                 let length = body.unwrap_or(left).min(left).min(LONGEST_TRACKS);
-                return Ok(sizes(&source.read(at, length as usize)?));
+                let tracks = source.read(at, length as usize)?;
+                return Ok(Declared { sizes: sizes(&tracks), poses: poses(&tracks) });
             }
             (CLUSTER, _) | (_, None) => break,
             (_, Some(body)) => at = at.saturating_add(body),
         }
     }
-    Ok(Vec::new())
+    Ok(Declared::default())
+}
+
+/// A flat picture may state that it is rolled to a side; of other projections that says something else.
+fn poses(tracks: &[u8]) -> Poses {
+    fn only(body: &[u8], wanted: u32) -> Option<&[u8]> {
+        children(body).find(|(id, _)| *id == wanted).map(|(_, body)| body)
+    }
+    let tracks = children(tracks).filter(|(id, _)| *id == TRACK);
+    let pose = |(_, track): (u32, &[u8])| {
+        let projection = only(only(track, VIDEO)?, PROJECTION)?;
+        if only(projection, PROJECTION_KIND).is_some_and(|kind| number(kind) != 0) {
+            return None;
+        }
+        Some((number(only(track, TRACK_NUMBER)?), pose::rolled(float(only(projection, ROLL)?)?)))
+    };
+    tracks.filter_map(pose).collect()
+}
+
+/// A number with a point, of either length.
+fn float(bytes: &[u8]) -> Option<f64> {
+    match bytes.len() {
+        4 => Some(f64::from(f32::from_be_bytes(bytes.try_into().ok()?))),
+        8 => Some(f64::from_be_bytes(bytes.try_into().ok()?)),
+        _ => None,
+    }
 }
 
 fn sizes(tracks: &[u8]) -> Vec<(u32, u32)> {
@@ -94,6 +134,8 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use spool_proto::media::Orientation;
+
     use super::*;
 
     struct Memory(Vec<u8>);
@@ -128,7 +170,7 @@ mod tests {
     #[test]
     fn declared_sizes_are_read_past_what_stands_before() {
         let check = |bytes: Vec<u8>, expected: &[(u32, u32)]| {
-            assert_eq!(declared_sizes(&Memory(bytes)).unwrap(), expected);
+            assert_eq!(declared(&Memory(bytes)).unwrap().sizes, expected);
         };
         check(file(&[0x30, 0x30], &[1, 0, 0]), &[(12_336, 65_536)]);
         check(file(&[0xff; 8], &[16]), &[(u32::MAX, 16)]);
@@ -140,8 +182,24 @@ mod tests {
     fn files_that_end_anywhere_are_read_to_their_end() {
         let whole = file(&[2, 128], &[1, 224]);
         for length in 0..whole.len() {
-            let found = declared_sizes(&Memory(whole[..length].to_vec())).unwrap();
+            let found = declared(&Memory(whole[..length].to_vec())).unwrap().sizes;
             assert!(found.iter().all(|size| [(640, 480), (640, 1), (2, 480), (640, 0), (0, 480)].contains(size)));
         }
+    }
+
+    #[test]
+    fn a_flat_picture_is_rolled_and_no_other() {
+        let check = |projection: &[Vec<u8>], expected: Option<Orientation>| {
+            let video = element(VIDEO, &element(PROJECTION, &projection.concat()));
+            let track = element(TRACK, &[element(TRACK_NUMBER, &[7]), video].concat());
+            let found = poses(&track);
+            assert_eq!(found.get(&7).map(|pose| pose.orientation), expected, "{projection:?}");
+        };
+        let roll = |degrees: f64| element(ROLL, &degrees.to_be_bytes());
+        check(&[element(PROJECTION_KIND, &[0]), roll(-90.0)], Some(Orientation::Rotate90));
+        check(&[element(ROLL, &90.0_f32.to_be_bytes())], Some(Orientation::Rotate270));
+        check(&[element(PROJECTION_KIND, &[1]), roll(90.0)], None);
+        check(&[element(ROLL, &[1, 2, 3])], None);
+        check(&[], None);
     }
 }

@@ -15,6 +15,7 @@ use super::mend::clock::Watched;
 use super::mend::programme::{self, Named};
 use super::met::Met;
 use super::mp4::{self, Bytes as _};
+use super::pose::Poses;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::Kind;
@@ -37,6 +38,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     }
     let bytes = Whole(ranges);
     let head = bytes.read(0, SNIFF_BYTES.min(size as usize)).map_err(unreadable)?;
+    let mut poses = Poses::new();
     let index = match sniff(&head) {
         Sniffed::Still(found) => {
             return Err(Failure::new(FailureCode::SourceStillImage, "by its first bytes").with("found", found));
@@ -46,12 +48,14 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         }
         Sniffed::IsoMedia => usable_index(mp4::read(&bytes, limits.max_samples).map_err(unreadable)?)?,
         Sniffed::Ebml => {
-            let sizes = ebml::declared_sizes(&bytes).map_err(unreadable)?;
-            sizes.into_iter().try_for_each(|size| limits::size_fits(limits, size))?;
+            let declared = ebml::declared(&bytes).map_err(unreadable)?;
+            declared.sizes.into_iter().try_for_each(|size| limits::size_fits(limits, size))?;
+            poses = declared.poses;
             None
         }
         Sniffed::Unknown => None,
     };
+    poses.extend(index.iter().flat_map(|index| &index.tracks).map(|track| (u64::from(track.id), track.pose)));
     output.progress(0)?;
     let seen = match &index {
         Some(_) => edits::seen(ranges, Container::Mp4, Ends::AsStated)?.ranges,
@@ -91,7 +95,10 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         // The tables and the demuxer differ: the demuxer decodes, so it is right.
         demuxed = demux::read(ranges, Until::End, limits.max_samples, output)?;
     }
-    demuxed.streams.iter_mut().for_each(|met| met.ends_before(&filled));
+    for met in &mut demuxed.streams {
+        met.ends_before(&filled);
+        met.stands(&poses);
+    }
     let promised_ms = (!known).then(|| promised_ms(container, &head, &demuxed)).flatten();
     let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
     let bare = bare.flatten();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 
+use super::pose::{Pose, Poses};
 use super::samples::Samples;
 use super::streams::{self, Kind};
 use super::{adpcm, packet, times, wiring};
@@ -36,6 +37,8 @@ pub struct Met {
     pub guessed: bool,
     /// More samples than are taken.
     pub too_many: bool,
+    /// How its picture stands, where its container's own tables were read.
+    pub pose: Option<Pose>,
 }
 
 impl Met {
@@ -44,15 +47,23 @@ impl Met {
         self.id.rsplit('/').next().and_then(|id| u32::from_str_radix(id, 16).ok()) == Some(u32::from(pid))
     }
 
-    /// Takes from the end of sound what its encoder filled up; `filled_ns` tells it by the number of a Matroska's track, which
-    /// its demuxer puts into a stream's id before the track's own.
+    /// Takes from the end of sound what its encoder filled up; `filled_ns` tells it by the number of a Matroska's track.
     pub(super) fn ends_before(&mut self, filled_ns: &BTreeMap<u64, u64>) {
-        let number = self.id.rsplit('/').next().and_then(|id| id.split(':').next()?.parse().ok());
-        if let Some(by_ns) = number.and_then(|number: u64| filled_ns.get(&number))
+        if let Some(by_ns) = self.number().and_then(|number| filled_ns.get(&number))
             && self.kind == Some(Kind::Audio)
         {
             self.samples.ends_before(*by_ns);
         }
+    }
+
+    /// Takes how it stands from its container's tables.
+    pub(super) fn stands(&mut self, poses: &Poses) {
+        self.pose = self.number().and_then(|number| poses.get(&number)).copied();
+    }
+
+    /// The number of its track in an MP4 or a Matroska, which demuxers put first into the last part of a stream's id.
+    fn number(&self) -> Option<u64> {
+        self.id.rsplit('/').next()?.split(':').next()?.parse().ok()
     }
 }
 
@@ -100,6 +111,7 @@ fn first_look(pad: &gst::Pad) -> Met {
         samples: Samples::default(),
         guessed: false,
         too_many: false,
+        pose: None,
     }
 }
 

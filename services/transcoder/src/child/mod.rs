@@ -34,6 +34,7 @@ mod packet;
 mod patched;
 mod patience;
 pub mod picture;
+pub mod pose;
 mod quicktime;
 mod regroup;
 mod run;

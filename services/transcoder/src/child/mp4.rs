@@ -4,6 +4,7 @@
 //! playable streams". And times and numbers of samples come from a few kilobytes of tables instead of reading hours of
 //! video. Whatever is unusual (fragments, several edits, speeds) is left to demuxing: [`Track::samples`] says none.
 
+use super::pose::{self, Pose};
 use super::quicktime::{self, Unusual};
 use super::samples::Samples;
 
@@ -58,6 +59,8 @@ pub struct Track {
     pub id: u32,
     /// Picture; else sound.
     pub video: bool,
+    /// How its picture stands.
+    pub pose: Pose,
     /// Type of the sample description: `avc1`, `mp4a`, `encv`, …
     pub format: [u8; 4],
     /// Number of samples that the tables promise.
@@ -150,7 +153,7 @@ pub(super) fn child<'a>(data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
 
 fn parse_index(moov: &[u8], size: u64, max_samples: u64) -> Result<Index, &'static str> {
     let mut index = Index { fragmented: child(moov, b"mvex").is_some(), ..Index::default() };
-    let movie_scale = child(moov, b"mvhd").and_then(header_scale).unwrap_or(0);
+    let movie = child(moov, b"mvhd").unwrap_or_default();
     let parts = children(moov);
     if parts.len() == MAX_BOXES || parts.iter().filter(|part| part.name == *b"trak").count() > MAX_TRACKS {
         return Err("index (it lists more than 1,000 tracks)");
@@ -160,7 +163,7 @@ fn parse_index(moov: &[u8], size: u64, max_samples: u64) -> Result<Index, &'stat
         let handler = child(mdia, b"hdlr").and_then(|hdlr| hdlr.get(8..12)).ok_or("track")?;
         match handler {
             b"vide" | b"soun" => {
-                let track = Tables::of(part.body, mdia, movie_scale)?.track(handler == b"vide", size, max_samples)?;
+                let track = Tables::of(part.body, mdia, movie)?.track(handler == b"vide", size, max_samples)?;
                 index.tracks.push(track);
             }
             b"subt" | b"text" | b"sbtl" | b"clcp" => index.subtitles += 1,
@@ -179,6 +182,7 @@ pub(super) fn header_scale(header: &[u8]) -> Option<u64> {
 /// The tables of a track, found and measured, not yet walked.
 struct Tables<'a> {
     id: u32,
+    pose: Pose,
     format: [u8; 4],
     scale: u64,
     movie_scale: u64,
@@ -200,7 +204,7 @@ fn rows<'a>(body: &'a [u8], skip: usize, row: usize, what: &'static str) -> Resu
 }
 
 impl<'a> Tables<'a> {
-    fn of(trak: &'a [u8], mdia: &'a [u8], movie_scale: u64) -> Result<Self, &'static str> {
+    fn of(trak: &'a [u8], mdia: &'a [u8], movie: &[u8]) -> Result<Self, &'static str> {
         let tkhd = child(trak, b"tkhd").ok_or("track")?;
         let id = be32(tkhd, if tkhd.first() == Some(&1) { 20 } else { 12 }).ok_or("track")?;
         let scale = child(mdia, b"mdhd").and_then(header_scale).filter(|scale| *scale > 0).ok_or("track")?;
@@ -218,9 +222,10 @@ impl<'a> Tables<'a> {
         let table = |name, row, what| optional(name, row, what)?.ok_or(what);
         Ok(Self {
             id,
+            pose: pose::of_track(movie, tkhd, stsd),
             format,
             scale,
-            movie_scale,
+            movie_scale: header_scale(movie).unwrap_or(0),
             edits: child(trak, b"edts").and_then(|edts| child(edts, b"elst")),
             times: table(b"stts", 8, "time table")?,
             offsets: child(stbl, b"ctts"),
@@ -235,7 +240,8 @@ impl<'a> Tables<'a> {
     fn track(&self, video: bool, size: u64, max_samples: u64) -> Result<Track, &'static str> {
         let promised = u64::from(be32(self.sizes, 8).unwrap_or(0));
         let timed: u64 = pairs(self.times).map(|(count, _)| u64::from(count)).sum();
-        let mut track = Track { id: self.id, video, format: self.format, promised, ..Track::default() };
+        let mut track =
+            Track { id: self.id, video, pose: self.pose, format: self.format, promised, ..Track::default() };
         let raw_sound = !video && be32(self.sizes, 4).unwrap_or(0) > 0 && pairs(self.times).count() == 1;
         if promised > max_samples && !raw_sound {
             return Err("sample table");

@@ -5,6 +5,8 @@ use std::str::FromStr as _;
 use gst_video::{VideoColorimetry, VideoTransferFunction};
 use spool_proto::media::{DynamicRange, Orientation};
 
+use super::met::Met;
+
 /// A picture as it is stored and shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -35,17 +37,18 @@ pub fn size(caps: Option<&gst::Caps>) -> Option<(u32, u32)> {
     Some((side("width")?, side("height")?))
 }
 
-/// From the caps before and after decoding, the stream's tags and those of the whole.
-pub fn of(
-    parsed: &gst::Caps,
-    decoded: &gst::Caps,
-    tags: &gst::TagList,
-    global: Option<&gst::TagList>,
-) -> Option<Picture> {
+/// From the caps before and after decoding, and what the container says of how it stands: by its own tables where they were
+/// read, else by the stream's tags and those of the whole.
+pub fn of(parsed: &gst::Caps, decoded: &gst::Caps, met: &Met, global: Option<&gst::TagList>) -> Option<Picture> {
     let info = gst_video::VideoInfo::from_caps(decoded).ok()?;
     let (width, height) = (info.width(), info.height());
-    let aspect = aspect(info.par());
-    let orientation = orientation(tags).or_else(|| global.and_then(orientation)).unwrap_or_default();
+    let aspect = match (aspect(info.par()), met.pose.and_then(|pose| pose.pixel_aspect)) {
+        // Decoders that know nothing of it say that pixels are square.
+        ((w, h), Some(stated)) if w == h => bounded(stated),
+        (decoded, _) => decoded,
+    };
+    let tagged = || orientation(&met.tags).or_else(|| global.and_then(orientation));
+    let orientation = met.pose.map(|pose| pose.orientation).or_else(tagged).unwrap_or_default();
     let colorimetry = colours(parsed, &info);
     Some(Picture {
         width,
@@ -65,7 +68,11 @@ const GREATEST_ASPECT: u32 = 8;
 
 fn aspect(par: gst::Fraction) -> (u32, u32) {
     let side = |n: i32| u32::try_from(n).unwrap_or(0);
-    match (side(par.numer()), side(par.denom())) {
+    bounded((side(par.numer()), side(par.denom())))
+}
+
+fn bounded(aspect: (u32, u32)) -> (u32, u32) {
+    match aspect {
         (0, _) | (_, 0) => (1, 1),
         (w, h) if w > h.saturating_mul(GREATEST_ASPECT) || h > w.saturating_mul(GREATEST_ASPECT) => (1, 1),
         aspect => aspect,

@@ -157,7 +157,7 @@ impl Facts<'_> {
         let codec = codecs::video(caps).map_err(|found| unsupported(Kind::Video, &found))?;
         limits::picture_rate_fits(caps)?;
         let tried = trial::decode(self.ranges, Kind::Video, stream, &codec, self.output)?;
-        let shown = picture::of(caps, &tried.caps, &met.tags, self.demuxed.tags.as_ref())
+        let shown = picture::of(caps, &tried.caps, met, self.demuxed.tags.as_ref())
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
         limits::size_fits(self.limits, (shown.width, shown.height))?;
         let paced = pace(met, caps, &summary, shown.interlaced, tried.least_gap_ns, self.container);
