@@ -143,6 +143,9 @@ pub struct VideoFacts {
     /// A frame that comes later than this behind its neighbour states a wrong time; 0 where none does.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leaps_over_ns: u64,
+    /// Stream time at which the last frame is first shown: it may be shown for long. 0 where nobody measured it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub last_ns: u64,
 }
 
 /// The chosen sound of a source.

@@ -126,6 +126,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         end_ns,
         longest_gap_ns: 40 * NS_PER_MS,
         leaps_over_ns: 0,
+        last_ns: 0,
     };
     let audio = AudioFacts {
         stream: 0,

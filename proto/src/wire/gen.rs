@@ -70,6 +70,8 @@ pub struct VideoFacts {
     pub longest_gap_ns: u64,
     #[prost(uint64, tag = "19")]
     pub leaps_over_ns: u64,
+    #[prost(uint64, tag = "20")]
+    pub last_ns: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AudioFacts {

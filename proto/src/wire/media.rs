@@ -21,7 +21,7 @@ message! {
     VideoFacts as VideoFacts {
         stream, codec, width, height, pixel_aspect, orientation, display_width, display_height, frame_rate, variable_rate,
         frames, interlaced, bit_depth, dynamic_range, colorimetry, first_ns, end_ns, longest_gap_ns,
-        leaps_over_ns
+        leaps_over_ns, last_ns
     }
     AudioFacts as AudioFacts { stream, codec, sample_rate, channels, language, first_ns, end_ns, longest_gap_ns, leaps_over_ns }
     SourceFacts as SourceFacts {

@@ -85,6 +85,7 @@ fn sources() -> Vec<(&'static str, Event)> {
         ("SourceAccepted-bare", SourceAccepted { facts: bare_facts() }.into()),
         ("SourceAccepted-damaged", SourceAccepted { facts: damaged_facts() }.into()),
         ("SourceAccepted-paused", SourceAccepted { facts: paused_facts() }.into()),
+        ("SourceAccepted-still-at-its-end", SourceAccepted { facts: still_facts() }.into()),
         ("SourceRejected", SourceRejected { problem: problem() }.into()),
         ("CheckFailed", CheckFailed { problem: Problem::new(Code::ChildStalled), attempts: 2 }.into()),
     ]
@@ -111,6 +112,7 @@ fn facts() -> SourceFacts {
         end_ns: 100_000_000_000,
         longest_gap_ns: 0,
         leaps_over_ns: 0,
+        last_ns: 0,
     };
     let audio = AudioFacts {
         stream: 2,
@@ -146,6 +148,12 @@ fn paused_facts() -> SourceFacts {
     let facts = bare_facts();
     let audio = facts.audio.map(|audio| AudioFacts { longest_gap_ns: 4_021_333_333, ..audio });
     SourceFacts { audio, ..facts }
+}
+
+fn still_facts() -> SourceFacts {
+    let facts = facts();
+    let video = facts.video.map(|video| VideoFacts { last_ns: 90_040_000_000, ..video });
+    SourceFacts { video, ..facts }
 }
 
 fn bare_facts() -> SourceFacts {

@@ -247,6 +247,7 @@ mod tests {
             end_ns: 0,
             longest_gap_ns: 0,
             leaps_over_ns: 0,
+            last_ns: 0,
         }
     }
 

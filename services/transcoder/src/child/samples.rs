@@ -57,6 +57,8 @@ pub struct Samples {
 pub struct Summary {
     /// Time of the first.
     pub first_ns: u64,
+    /// Start of the last.
+    pub last_ns: u64,
     /// End of the last.
     pub end_ns: u64,
     /// Number.
@@ -147,6 +149,7 @@ impl Samples {
         };
         Some(Summary {
             first_ns,
+            last_ns,
             end_ns,
             count: self.times.len() as u64,
             rate,

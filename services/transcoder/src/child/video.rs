@@ -135,13 +135,22 @@ impl Work<'_> {
         let Some(end_ns) = reached.end_ns(nominal_ns(self.video)) else {
             return Err(undecodable(self.video, &detail));
         };
-        let expected_ns = self.video.end_ns.saturating_sub(self.plan.zero_ns);
+        let expected_ns = self.frames_end_ns().saturating_sub(self.plan.zero_ns);
         let present_ns = u64::try_from(end_ns).unwrap_or(0);
         let tolerance = SHORT_TOLERANCE_NS.max(SHORT_TOLERANCE_FRAMES * nominal_ns(self.video).unsigned_abs());
         if present_ns + tolerance < expected_ns {
             return Err(damaged(expected_ns, present_ns, &detail));
         }
         Ok(())
+    }
+
+    /// Where the last frame ends that has to come. It may be shown for long, which no decoder tells: a slide, a picture that
+    /// stands until the sound ends.
+    fn frames_end_ns(&self) -> u64 {
+        match self.video.last_ns {
+            0 => self.video.end_ns,
+            last_ns => last_ns.saturating_add(nominal_ns(self.video).unsigned_abs()).min(self.video.end_ns),
+        }
     }
 }
 

@@ -119,6 +119,30 @@ fn frames_that_a_source_shows_long_on_purpose_are_not_missing() {
 }
 
 #[test]
+fn a_last_frame_that_is_shown_for_long_ends_where_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let coding =
+        "-t 1.04 -vf select='lt(n\\,24)+eq(n\\,25)' -fps_mode vfr -an -use_editlist 0 -c:v libx264 -preset ultrafast";
+    let path = made(dir.path(), "a.mp4", coding);
+    let mut film = std::fs::read(&path).unwrap();
+    let (frame, four_seconds) = (512_u32, 4 * 12_800_u32);
+    let times = film.windows(4).position(|name| name == b"stts").unwrap();
+    let last = times + 12 + 2 * 8;
+    assert_eq!(film[last..last + 8], [1_u32.to_be_bytes(), frame.to_be_bytes()].concat(), "of the third row of times");
+    film[last + 4..last + 8].copy_from_slice(&four_seconds.to_be_bytes());
+    std::fs::write(&path, film).unwrap();
+    let facts = facts(&path);
+    let video = facts.video.as_ref().unwrap();
+    assert_eq!((video.first_ns, video.last_ns, video.end_ns), (0, NS_PER_S, 5 * NS_PER_S));
+    let plan = plan(&facts, &[90], None);
+    let made = encode_whole(&path, &facts, &plan).made("v90");
+    assert!(made.iter().all(|made| made.missing_ms == 0), "{made:?}");
+    let frames: u64 = made.iter().map(|made| made.samples).sum();
+    // The last frame is repeated, so that players that want pictures have some.
+    assert!(frames > 25, "{frames}");
+}
+
+#[test]
 fn seldom_pauses_of_a_file_that_lost_nothing_are_not_missing() {
     let dir = tempfile::tempdir().unwrap();
     // A screen on which something moves most of the time: too few pauses to make the rate a variable one.

@@ -220,6 +220,7 @@ fn video_facts(path: &Path, s: &serde_json::Value) -> VideoFacts {
         end_ns,
         longest_gap_ns: 0,
         leaps_over_ns: 0,
+        last_ns: 0,
     }
 }
 

@@ -181,6 +181,7 @@ impl Facts<'_> {
             end_ns: summary.end_ns,
             longest_gap_ns: self.on_purpose_ns(&summary),
             leaps_over_ns: summary.leaps_over_ns,
+            last_ns: summary.last_ns,
         })
     }
 
