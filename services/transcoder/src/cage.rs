@@ -155,12 +155,17 @@ fn go_first_when_memory_is_out() {
 }
 
 fn limit(limits: &Limits) -> Result<(), CageRefused> {
+    // A limit that is there already and lower holds: it can't be raised, and need not be.
     let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+    let at_most = |resource, value: u64| {
+        let allowed = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        both(value.min(allowed))
+    };
     let cpu = Rlimit { current: Some(limits.cpu_s), maximum: Some(limits.cpu_s + CPU_GRACE_S) };
     for (name, resource, value) in [
-        ("address space", Resource::As, both(limits.address_space_bytes)),
+        ("address space", Resource::As, at_most(Resource::As, limits.address_space_bytes)),
         ("processor time", Resource::Cpu, cpu),
-        ("open files", Resource::Nofile, both(limits.open_files)),
+        ("open files", Resource::Nofile, at_most(Resource::Nofile, limits.open_files)),
         ("file size", Resource::Fsize, both(0)),
         ("core size", Resource::Core, both(0)),
     ] {

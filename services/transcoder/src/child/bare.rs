@@ -53,7 +53,7 @@ pub(super) fn sound(source: &dyn Bytes) -> Result<Option<Sound>, String> {
 }
 
 /// Bytes of an ID3v2 tag, whose length has seven bits a byte.
-fn id3_bytes(head: &[u8]) -> u64 {
+pub(super) fn id3_bytes(head: &[u8]) -> u64 {
     match head.get(..10) {
         Some(tag) if tag.starts_with(b"ID3") => {
             let footer = if tag[5] & 0x10 != 0 { 10 } else { 0 };

@@ -29,6 +29,13 @@ pub fn container(caps: &gst::Caps) -> Result<Container, String> {
     })
 }
 
+/// MP3 and its elders without a container?
+pub fn is_mpeg_sound(caps: &gst::Caps) -> bool {
+    let version =
+        caps.structure(0).filter(|form| form.name() == "audio/mpeg").map(|form| form.get::<i32>("mpegversion"));
+    version == Some(Ok(1))
+}
+
 /// A container that is taken, as people call a file of it.
 pub fn file_of(container: Container) -> &'static str {
     match container {

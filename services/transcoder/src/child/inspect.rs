@@ -20,7 +20,7 @@ use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::streams::Kind;
 use super::whole::{Whole, unreadable};
-use super::{avi, bare, codecs, ebml, limits, mend};
+use super::{avi, bare, codecs, ebml, limits, mend, mpeg_sound};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 
 mod facts;
@@ -29,6 +29,9 @@ mod index;
 use facts::Facts;
 pub(super) use index::seconds;
 use index::usable_index;
+
+/// What a file is of which nothing is known.
+const NOTHING_KNOWN: &str = "of no known kind";
 
 /// Inspects the source.
 pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Output>) -> Result<SourceFacts, Failure> {
@@ -78,6 +81,9 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     };
     let mut demuxed = demux::read(&read, until, limits.max_samples, output)?;
     let container = container_of(&demuxed, sniff(&head))?;
+    if container == Container::Audio {
+        frames_follow(&demuxed, &Whole(&read))?;
+    }
     let (mut lost, mut lost_packets) = (!damage.is_empty(), 0);
     if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
         damage = watched.leaps().map_err(unreadable)?;
@@ -132,6 +138,17 @@ fn promised_ms(container: Container, head: &[u8], demuxed: &Demuxed) -> Option<u
     }
 }
 
+/// Refuses what was taken for bare MPEG sound and is none.
+fn frames_follow(demuxed: &Demuxed, bytes: &Whole<'_>) -> Result<(), Failure> {
+    if !demuxed.container.as_ref().is_some_and(codecs::is_mpeg_sound)
+        || mpeg_sound::is_there(bytes).map_err(unreadable)?
+    {
+        return Ok(());
+    }
+    let detail = "taken for MPEG sound, but no frames follow one another";
+    Err(Failure::new(FailureCode::SourceNotMedia, detail).with("found", NOTHING_KNOWN))
+}
+
 /// The container, from the list; or what the demuxers' silence means.
 fn container_of(demuxed: &Demuxed, sniffed: Sniffed) -> Result<Container, Failure> {
     let container = match &demuxed.container {
@@ -148,7 +165,7 @@ fn container_of(demuxed: &Demuxed, sniffed: Sniffed) -> Result<Container, Failur
         }
         None => {
             let detail = demuxed.gave_up.as_ref().map_or("no known type", |(_, detail)| detail);
-            Err(Failure::new(FailureCode::SourceNotMedia, detail).with("found", "of no known kind"))
+            Err(Failure::new(FailureCode::SourceNotMedia, detail).with("found", NOTHING_KNOWN))
         }
     };
     let damaged = |part: &str, detail: &str| Failure::new(FailureCode::SourceCorrupt, detail).with("part", part);

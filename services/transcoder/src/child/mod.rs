@@ -29,6 +29,7 @@ pub mod mend;
 pub mod met;
 mod missing;
 pub mod mp4;
+mod mpeg_sound;
 mod object;
 mod packet;
 mod patched;

@@ -66,6 +66,9 @@ pub fn sniff(head: &[u8]) -> Sniffed {
     if is_text(head) {
         return Sniffed::Other(text_kind(head));
     }
+    if is_wide_text(head) {
+        return Sniffed::Other("a text file");
+    }
     Sniffed::Unknown
 }
 
@@ -79,6 +82,20 @@ fn is_text(head: &[u8]) -> bool {
         Err(_) => return false,
     };
     !text.is_empty() && !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}' | '\u{1b}'))
+}
+
+/// Text with two bytes a character, as Windows writes it: marked by its first two, with no control characters.
+fn is_wide_text(head: &[u8]) -> bool {
+    let character: fn([u8; 2]) -> u16 = match head.get(..2) {
+        Some([0xff, 0xfe]) => u16::from_le_bytes,
+        Some([0xfe, 0xff]) => u16::from_be_bytes,
+        Some(_) | None => return false,
+    };
+    let units = head.as_chunks().0.iter().map(|pair| character(*pair));
+    // A character of two halves may be cut at the end.
+    let text: Vec<char> = char::decode_utf16(units).map_while(Result::ok).collect();
+    let known = |c: &char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    text.len() + 1 >= head.len() / 2 && text.len() > 1 && text.iter().all(known)
 }
 
 fn text_kind(head: &[u8]) -> &'static str {
@@ -110,6 +127,9 @@ mod tests {
             (b"hello there\n", Sniffed::Other("a text file")),
             (b"<!DOCTYPE html><html>", Sniffed::Other("a web page")),
             (b"1\n00:00:01,000 --> 00:00:02,000\nHi\n", Sniffed::Other("a subtitle file")),
+            (b"\xff\xfeH\0i\0\n\0", Sniffed::Other("a text file")),
+            (b"\xfe\xff\0H\0i\0\n", Sniffed::Other("a text file")),
+            (b"\xff\xfe\x01\0\x02\0\0\0", Sniffed::Unknown),
             (b"\0\0\0\x20ftypisom", Sniffed::IsoMedia),
             (b"\0\0\0\x08wide\0\0\0\0mdat", Sniffed::IsoMedia),
             (b"\x1a\x45\xdf\xa3....", Sniffed::Ebml),
