@@ -35,6 +35,8 @@ pub(crate) struct Follower {
     writer: Writer,
     replay: Replay,
     position: u64,
+    /// The database may hold back what was written.
+    held_back: bool,
 }
 
 impl Follower {
@@ -43,7 +45,7 @@ impl Follower {
         let view = Arc::new(View::open(directory, cache_bytes)?);
         let position = view.position()?;
         let writer = Writer::start(Arc::clone(&view))?;
-        Ok(Self { view, writer, replay: log.replay(position + 1), position })
+        Ok(Self { view, writer, replay: log.replay(position + 1), position, held_back: false })
     }
 
     /// Sequence of the last fact that is in the view.
@@ -66,11 +68,15 @@ impl Follower {
         let facts = self.replay.next(BATCH, wait).await?;
         let reached = self.replay.position();
         if reached == self.position {
+            if std::mem::take(&mut self.held_back) {
+                self.writer.flush().await?;
+            }
             return Ok(0);
         }
         let count = facts.len();
         let folded = self.writer.fold(facts).await?;
         let texts = texts(log, folded.texts()).await?;
+        self.held_back = true;
         self.writer.apply(folded, texts, reached).await?;
         self.position = reached;
         Ok(count)

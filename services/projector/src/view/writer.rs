@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +19,9 @@ use super::{View, ViewError};
 
 /// How long a batch may take before the view counts as stalled.
 pub const STALL: Duration = Duration::from_secs(30);
+/// How long the database may hold back what was written, while more comes. Who writes nothing more asks for it ([`Writer::flush`]).
+/// What a SIGKILL can cost is folded again from the log.
+const HELD_BACK: Duration = Duration::from_millis(500);
 /// Orders that wait for the thread. Its one user waits for each answer, so one place is enough.
 const QUEUE: usize = 1;
 
@@ -147,6 +150,7 @@ impl Writer {
 
 fn serve(view: &View, mut inbox: mpsc::Receiver<Order>) {
     let mut recent = Recent::new();
+    let mut held_back_since = None;
     while let Some(order) = inbox.blocking_recv() {
         // Whoever asked may have gone (a step that was dropped): what was done stands, and it will look at the position.
         match order {
@@ -159,13 +163,19 @@ fn serve(view: &View, mut inbox: mpsc::Receiver<Order>) {
             }
             Order::Apply { folded, texts, position, answer } => {
                 let (writes, rows) = folded.writes(&texts);
-                let applied = view.apply(writes, position);
+                let mut applied = view.apply(writes, position);
                 if applied.is_ok() {
                     recent.written(rows);
+                    let since: &mut Instant = held_back_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= HELD_BACK {
+                        held_back_since = None;
+                        applied = view.flush();
+                    }
                 }
                 let _ = answer.send(applied);
             }
             Order::Flush { answer } => {
+                held_back_since = None;
                 let _ = answer.send(view.flush());
             }
         }
@@ -175,6 +185,16 @@ fn serve(view: &View, mut inbox: mpsc::Receiver<Order>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_database_has_no_thread_that_writes_when_nothing_was_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _view = View::open(directory.path(), 1 << 20).expect("a view");
+        let threads = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+        let names: Vec<String> = names.collect();
+        assert!(!names.iter().any(|name| name.contains("flusher")), "{names:?}");
+    }
 
     #[tokio::test]
     async fn a_thread_that_hangs_or_ends_is_noticed_and_named() {
