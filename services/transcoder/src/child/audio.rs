@@ -19,6 +19,7 @@ use super::streams::Kind;
 use super::video::{SHORT_TOLERANCE_NS, damaged};
 use crate::order::{Failure, FailureCode, Output};
 
+mod downmix;
 mod layout;
 mod writer;
 
@@ -199,29 +200,8 @@ fn raw_caps(audio: &AudioPlan) -> gst::Caps {
 /// Between decoder and retimer: mixed down and resampled.
 fn tail(audio: &AudioPlan) -> Result<gst::Bin, Failure> {
     let convert = make("audioconvert")?;
-    give_unnamed_channels_a_place(&convert)?;
+    downmix::on(&convert, audio.channels)?;
     chain(&[convert, make("audioresample")?, caps_filter(&raw_caps(audio))?])
-}
-
-/// More than two channels without a stated place cannot be mixed; they get the usual places of their number.
-fn give_unnamed_channels_a_place(convert: &gst::Element) -> Result<(), Failure> {
-    let pad = convert.static_pad("sink").ok_or_else(|| Failure::own("a converter without sink pad"))?;
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        if let Some(event) = info.event()
-            && let gst::EventView::Caps(caps) = event.view()
-            && let Some(structure) = caps.caps().structure(0)
-            && let Ok(channels @ 3..) = structure.get::<i32>("channels")
-            && structure.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0) == 0
-        {
-            let mask = gst_audio::AudioChannelPosition::fallback_mask(channels.unsigned_abs());
-            let mut placed = caps.caps_owned();
-            placed.make_mut().set("channel-mask", gst::Bitmask::new(mask));
-            let event = gst::event::Caps::builder(&placed).seqnum(event.seqnum()).build();
-            info.data = Some(gst::PadProbeData::Event(event));
-        }
-        gst::PadProbeReturn::Ok
-    });
-    Ok(())
 }
 
 fn encoder(audio: &AudioPlan, layout: Layout, from_chunk: u32, output: &Arc<dyn Output>) -> Result<Encoder, Failure> {

@@ -115,6 +115,10 @@ pub(crate) fn wire_streams(
             once_it_shows_its_form(pad, move |pad| {
                 let all = (pipeline.upgrade(), parser.upgrade(), queue.upgrade());
                 let (Some(pipeline), Some(parser), Some(queue)) = all else { return };
+                // Behind tags the form of bare sound was seen to be told twice, once in thousands of times.
+                if queue.static_pad("sink").is_some_and(|sink| sink.is_linked()) {
+                    return;
+                }
                 wire_decoder(&pipeline, &parser, pad, &queue, wanted.kind, &sought).unwrap_or_else(&refuse);
             });
         }
