@@ -24,6 +24,8 @@ pub(crate) mod code {
     pub(crate) const NO_STREAM: u64 = 10059;
     /// No such consumer.
     pub(crate) const NO_CONSUMER: u64 = 10014;
+    /// A stream would reserve more than the server may store.
+    pub(crate) const NO_ROOM: u64 = 10047;
 }
 
 /// May the same call succeed in a moment?

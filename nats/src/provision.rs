@@ -45,6 +45,18 @@ pub enum ProvisionError {
         #[source]
         source: Failure,
     },
+    /// The server has too little room for what a stream reserves.
+    #[error(
+        "there is no room for the {what}: it reserves {} MiB, and NATS gives its streams three quarters of the disk's \
+         free space at its start (max_file_store). Make room and start again",
+        .needed_bytes >> 20
+    )]
+    NoRoom {
+        /// The stream.
+        what: String,
+        /// What it reserves.
+        needed_bytes: u64,
+    },
     /// Things differ that can't be changed, or that the server changed on its own.
     #[error("still different after applying: {}", list(.0))]
     Different(Vec<Difference>),
@@ -104,6 +116,9 @@ pub async fn apply(log: &Log, shape: &Shape) -> Result<(), ProvisionError> {
         if let Err(source) = made {
             // Somebody else may have made it at the same moment: what stands decides.
             let now = compare(log, &thing).await?;
+            if let (Some(code::NO_ROOM), Some(needed_bytes)) = (source.code(), reserved_bytes(&thing)) {
+                return Err(ProvisionError::NoRoom { what: thing.what, needed_bytes });
+            }
             if !now.is_empty() {
                 return Err(ProvisionError::Failed { what: format!("apply {}: {}", thing.what, list(&now)), source });
             }
@@ -111,6 +126,10 @@ pub async fn apply(log: &Log, shape: &Shape) -> Result<(), ProvisionError> {
     }
     let differences = check(log, shape).await?;
     if differences.is_empty() { Ok(()) } else { Err(ProvisionError::Different(differences)) }
+}
+
+fn reserved_bytes(thing: &Thing) -> Option<u64> {
+    thing.config.get("max_bytes")?.as_u64()
 }
 
 /// What differs.
@@ -189,6 +208,16 @@ mod tests {
 
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn every_stream_that_reserves_room_says_how_much() {
+        let reserving =
+            things(&Shape::default()).into_iter().filter_map(|thing| Some((reserved_bytes(&thing)?, thing.what)));
+        let found: Vec<_> =
+            reserving.map(|(needed_bytes, what)| ProvisionError::NoRoom { what, needed_bytes }).collect();
+        let said = found.iter().map(ToString::to_string).collect::<String>();
+        assert!(found.len() == 1 && said.contains("stream SPOOL_INGEST: it reserves 256 MiB"), "{said}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! Only this module installs a subscriber or a signal handler. What is opened here is closed here, in the opposite order.
 
+mod descriptors;
 mod door;
 mod http;
 mod keys;
@@ -19,9 +20,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use spool_kit::{Clock, Ids, Stop, Store, StoreConfig};
+use spool_nats::provision::{self, ProvisionError};
 use spool_nats::server::{ADMIN, GaveUp, Server, ServerConfig, find_server};
 use spool_nats::streams::Shape;
-use spool_nats::{ConnectError, Log, Target, provision};
+use spool_nats::{ConnectError, Log, Target};
 use spool_proto::Role;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -116,12 +118,13 @@ struct Embedded {
 /// The one start-up function of all roles.
 async fn run_roles(
     out: Out,
-    config: Config,
+    mut config: Config,
     roles: &[Role],
     embedded: Option<Embedded>,
     lock: Option<Lock>,
 ) -> Result<(), Failure> {
     telemetry::install(&config.log)?;
+    config.http.max_connections = descriptors::connections(config.http.max_connections);
     let mut signals = Signals::install()?;
     let (listener, address) = bind(&config).await?;
     if let Some(lock) = &lock {
@@ -231,8 +234,15 @@ async fn start_nats(embedded: Embedded, config: &Config) -> Result<Server, Failu
     let admin = connect(&server.target(ADMIN)).await?;
     provision::apply(&admin, &shape(config))
         .await
-        .map_err(|error| Failure::from_error(Exit::Broken, "set up the streams", error))?;
+        .map_err(|error| Failure::from_error(exit_of(&error), "set up the streams", error))?;
     Ok(server)
+}
+
+fn exit_of(error: &ProvisionError) -> Exit {
+    match error {
+        ProvisionError::NoRoom { .. } => Exit::Config,
+        ProvisionError::Failed { .. } | ProvisionError::Different(_) => Exit::Broken,
+    }
 }
 
 /// Where a NATS user connects to, by the configuration.

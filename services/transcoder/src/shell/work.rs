@@ -239,11 +239,11 @@ impl Attempt<'_> {
         ControlFlow::Break(match after(&failure, *before, &trace) {
             After::Again { after } => {
                 before.children += 1;
-                self.notes.failed(failure.to_string(), after).await;
+                self.notes.failed(said(&failure), after).await;
                 return ControlFlow::Continue(after);
             }
             After::Retry { after } => {
-                self.notes.failed(failure.to_string(), after).await;
+                self.notes.failed(said(&failure), after).await;
                 Decision::Retry { after, why: failure.to_string() }
             }
             After::Source(end) => self.give_up(end, true).await,
@@ -340,6 +340,11 @@ impl Attempt<'_> {
         self.lease.moved();
         self.notes.moved(percent).await;
     }
+}
+
+/// A failure as `explain` shows it: by the contract's code, for that of ours can name the source where the store failed.
+fn said(failure: &Failure) -> String {
+    format!("{}: {}", super::after::code(failure.code), failure.detail)
 }
 
 /// An error with all that it came from, in one line.
