@@ -15,11 +15,11 @@ use std::sync::{Arc, PoisonError};
 use gst::prelude::*;
 use spool_proto::media::Container;
 
-use super::codecs;
 use super::patience::Patience;
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
+use super::{codecs, numbers};
 use crate::order::{Failure, FailureCode};
 
 /// How long one look for a frame or a message may take.
@@ -97,6 +97,7 @@ impl Decode {
         let (refused, sought) = (Arc::default(), Arc::default());
         wiring::keep_packets_whole(&parser);
         wiring::hear_errors(&parser);
+        numbers::go_on(&parser);
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;

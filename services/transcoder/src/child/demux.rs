@@ -9,6 +9,7 @@ use gst::prelude::*;
 
 use super::decode::{make, own};
 use super::met::{Met, Shared, lock, take_streams};
+use super::numbers;
 use super::patience::Patience;
 use super::source::{self, Ranges};
 use super::streams::{self, Kind};
@@ -76,6 +77,7 @@ pub fn read(
     // What is counted here is what the decoder will get.
     wiring::keep_packets_whole(&parsebin);
     wiring::hear_errors(&parsebin);
+    numbers::go_on(&parsebin);
     pipeline.add_many([&source, &parsebin]).map_err(own)?;
     source.link(&parsebin).map_err(own)?;
 

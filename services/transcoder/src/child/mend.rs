@@ -28,7 +28,7 @@ mod fragments;
 mod later;
 mod matroska;
 pub(super) mod programme;
-mod tables;
+pub(super) mod tables;
 
 /// Spans that are looked for; a file with more is a ruin, and is read as far as its demuxer comes.
 const MOST_SPANS: usize = 1_000;

@@ -30,6 +30,7 @@ pub mod met;
 mod missing;
 pub mod mp4;
 mod mpeg_sound;
+mod numbers;
 mod object;
 mod packet;
 mod patched;

@@ -263,3 +263,37 @@ fn one_wrong_time_of_a_transport_stream_makes_nothing_longer() {
         assert!((100..=101).contains(&frames), "{name:x} {nth}: {frames} frames");
     }
 }
+
+/// A transport stream without one packet in `every` of those behind its first tables, as a radio link loses them.
+fn without_packets(stream: &[u8], every: u64) -> Vec<u8> {
+    let mut state = 11_u64;
+    let mut is_lost = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % every == 0
+    };
+    let (head, rest) = stream.split_at(20 * 188);
+    let kept = rest.chunks(188).filter(|_| !is_lost()).flatten();
+    head.iter().chain(kept).copied().collect()
+}
+
+#[test]
+fn lost_packets_of_a_transport_stream_cost_no_more_pictures_than_with_ffmpeg() {
+    let dir = tempfile::tempdir().unwrap();
+    for (codec, sound) in [("libx264 -preset ultrafast -g 25", "aac"), ("mpeg2video -g 15 -bf 2", "mp2")] {
+        let source = "-f lavfi -i testsrc2=s=320x180:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+        let good = clip(dir.path(), "a.ts", &format!("{source} -c:v {codec} -threads 1 -b:v 1500k -c:a {sound}"));
+        let good = std::fs::read(good).unwrap();
+        // In percent of theirs; seen are all of them.
+        for (every, least) in [(100, 95), (20, 90)] {
+            let path = dir.path().join(format!("lossy-{every}.ts"));
+            std::fs::write(&path, without_packets(&good, every)).unwrap();
+            let facts = facts(&path);
+            assert!(facts.lost_packets > 0, "{codec}, 1 in {every}: {facts:?}");
+            let (frames, ..) = encoded(&path, &facts);
+            let theirs = frames_of_ffmpeg(&path);
+            let enough = frames * 100 >= theirs * least && theirs > 40;
+            assert!(enough, "{codec}, 1 in {every}: {frames} pictures, ffmpeg {theirs}");
+            assert!(facts.duration_ns().abs_diff(2 * NS_PER_S) < NS_PER_S / 4, "{codec}, 1 in {every}: {facts:?}");
+        }
+    }
+}

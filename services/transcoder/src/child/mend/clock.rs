@@ -25,7 +25,7 @@ use super::MOST_SPANS;
 use super::later::Later;
 use super::programme::LeftOut;
 
-pub(super) mod packets;
+pub(in crate::child) mod packets;
 
 use packets::{Clock, FILLING, NUMBERS, PACKET, Packet, Packets, packet_bytes};
 

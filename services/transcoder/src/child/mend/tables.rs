@@ -20,15 +20,15 @@ const SOUND_NAMES: [&[u8]; 5] = [b"AC-3", b"EAC3", b"BSSD", b"Opus", b"DTS1"];
 const PICTURE_NAMES: [&[u8]; 3] = [b"HEVC", b"VC-1", b"AV01"];
 
 /// What a packet carries, and whether something begins in it.
-pub(super) struct Payload<'a> {
-    pub(super) pid: u16,
-    pub(super) begins: bool,
-    pub(super) body: &'a [u8],
+pub(in crate::child) struct Payload<'a> {
+    pub(in crate::child) pid: u16,
+    pub(in crate::child) begins: bool,
+    pub(in crate::child) body: &'a [u8],
 }
 
 impl<'a> Payload<'a> {
     /// Of a packet that carries anything.
-    pub(super) fn of(packet: &'a [u8]) -> Option<Self> {
+    pub(in crate::child) fn of(packet: &'a [u8]) -> Option<Self> {
         let [_, high, low, flags, ..] = *packet else { return None };
         let (broken, carries, extra) = (high & 0x80 != 0, flags & 0x10 != 0, flags & 0x20 != 0);
         let body = packet.get(if extra { 5 + usize::from(*packet.get(4)?) } else { 4 }..)?;

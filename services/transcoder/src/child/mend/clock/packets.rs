@@ -3,11 +3,11 @@
 use super::ROUND;
 
 /// Bytes of a packet as the standard has it.
-pub(in super::super) const PACKET: u64 = 188;
+pub(in crate::child) const PACKET: u64 = 188;
 /// Distances of packets: plain, with a time before each (Blu-ray and camcorders), with check bytes behind each.
 const DISTANCES: [usize; 3] = [188, 192, 204];
 /// Every packet begins with it.
-pub(in super::super) const SYNC: u8 = 0x47;
+pub(in crate::child) const SYNC: u8 = 0x47;
 /// Packets in a row by which a stream is known.
 const KNOWN_BY: usize = 5;
 /// Bytes by which a stream is known.
@@ -16,9 +16,9 @@ pub(in super::super) const HEAD_BYTES: u64 = 4096;
 pub(super) const CLOCK_AT: u64 = 6;
 pub(super) const CLOCK_BYTES: usize = 6;
 /// How far packets are numbered before they begin again.
-pub(super) const NUMBERS: u8 = 16;
+pub(in crate::child) const NUMBERS: u8 = 16;
 /// Packets that only fill.
-pub(super) const FILLING: u16 = 0x1fff;
+pub(in crate::child) const FILLING: u16 = 0x1fff;
 /// Ticks of a clock in one of a time.
 const CLOCK_PER_TIME: u64 = 300;
 
@@ -28,7 +28,7 @@ pub(super) fn packet_bytes(head: &[u8]) -> Option<usize> {
 }
 
 /// Where in `head` the first packet begins, and their distance.
-pub(in super::super) fn packets_at(head: &[u8]) -> Option<(usize, usize)> {
+pub(in crate::child) fn packets_at(head: &[u8]) -> Option<(usize, usize)> {
     let in_step = |from: usize, distance: usize| (0..KNOWN_BY).all(|n| head.get(from + n * distance) == Some(&SYNC));
     DISTANCES
         .into_iter()
