@@ -6,7 +6,8 @@
 //! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
 //!
 //! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; there may be several programmes, or
-//! one whose table hides its sound: [`programme`]; and that table may change: [`later`].
+//! one whose table hides its sound: [`programme`]; its first times may be damaged: [`first`]; and that table may change:
+//! [`later`].
 //!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
 
@@ -23,6 +24,7 @@ use super::whole::{Whole, unreadable};
 use crate::order::Failure;
 
 pub(super) mod clock;
+mod first;
 mod flv;
 mod fragments;
 mod later;

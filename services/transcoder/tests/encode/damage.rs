@@ -222,7 +222,8 @@ fn a_transport_stream_whose_picture_pauses_keeps_its_length_its_sound_and_its_ti
     }
 }
 
-/// A transport stream one of whose times is three hours ahead: of the packet of that name that comes `nth` from the end.
+/// A transport stream one of whose times is three hours ahead: of the packet of that name that comes `nth` from the end, or of
+/// the first one.
 fn with_a_wrong_time(mut stream: Vec<u8>, name: u8, nth: usize) -> Vec<u8> {
     const WRONG_BY: u64 = 3 * 3600 * 90_000;
     let starts = (0..stream.len()).step_by(188).filter(|at| stream[at + 1] & 0x40 != 0).map(|at| {
@@ -230,7 +231,7 @@ fn with_a_wrong_time(mut stream: Vec<u8>, name: u8, nth: usize) -> Vec<u8> {
         at + 4 + if extra { 1 + usize::from(stream[at + 4]) } else { 0 }
     });
     let starts: Vec<usize> = starts.filter(|at| stream[*at..].starts_with(&[0, 0, 1, name])).collect();
-    let at = starts[starts.len() - nth];
+    let at = starts[starts.len().saturating_sub(nth)];
     let times = if stream[at + 7] >> 6 == 3 { 2 } else { 1 };
     for time in stream[at + 9..at + 9 + times * 5].chunks_exact_mut(5) {
         let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|n| u64::from(time[n]));
@@ -295,5 +296,24 @@ fn lost_packets_of_a_transport_stream_cost_no_more_pictures_than_with_ffmpeg() {
             assert!(enough, "{codec}, 1 in {every}: {frames} pictures, ffmpeg {theirs}");
             assert!(facts.duration_ns().abs_diff(2 * NS_PER_S) < NS_PER_S / 4, "{codec}, 1 in {every}: {facts:?}");
         }
+    }
+}
+
+#[test]
+fn a_wrong_first_time_of_a_transport_stream_loses_nothing_of_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    let good = clip(dir.path(), "a.ts", &format!("{source} -c:v libx264 -preset ultrafast -g 25 -bf 2 -c:a aac"));
+    let good = std::fs::read(good).unwrap();
+    for name in [0xe0, 0xc0] {
+        let path = dir.path().join(format!("{name:x}.ts"));
+        std::fs::write(&path, with_a_wrong_time(good.clone(), name, usize::MAX)).unwrap();
+        let facts = facts(&path);
+        let sound = facts.audio.as_ref().unwrap();
+        assert!(sound.first_ns < facts.zero_ns + NS_PER_S / 20, "{name:x}: {facts:?}");
+        assert!(sound.end_ns - facts.zero_ns > 2 * NS_PER_S - NS_PER_S / 20, "{name:x}: {facts:?}");
+        assert!(facts.duration_ns().abs_diff(2 * NS_PER_S) < NS_PER_S / 8, "{name:x}: {facts:?}");
+        let (frames, picture_ms, sound_ms) = encoded(&path, &facts);
+        assert!((50..=51).contains(&frames) && (picture_ms, sound_ms) == (0, 0), "{name:x}: {frames} {sound_ms}");
     }
 }

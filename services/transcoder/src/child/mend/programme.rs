@@ -16,10 +16,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::mp4::Bytes as _;
+use super::super::patched::patched;
 use super::super::source::{RangeDone, Ranges};
 use super::super::streams::Kind;
 use super::super::whole::Whole;
 use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
+use super::first;
 use super::tables::{CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, assembled, payloads, programmes, rows, sealed};
 
 /// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
@@ -75,19 +77,24 @@ pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, Stri
     }
     let (whole, mut head) = (Whole(ranges), head.to_vec());
     let most = ranges.size_bytes().min(LOOKED_THROUGH as u64) as usize;
-    let found = loop {
-        match look(&head) {
-            Look::Finished(found) => break found,
-            Look::Unfinished(found) if head.len() >= most => break found,
-            Look::Unfinished(_) => {}
+    let (found, changes) = loop {
+        let all = head.len() >= most;
+        let found = match look(&head) {
+            Look::Finished(found) => Some(found),
+            Look::Unfinished(found) => Some(found).filter(|_| all),
+        };
+        let times = found.and_then(|found| Some((first::changes(&head, &found.media(), all)?, found)));
+        if let Some((changes, found)) = times {
+            break (found, changes);
         }
         let piece = PIECE.min(most - head.len());
         head.extend(whole.read(head.len() as u64, piece)?);
     };
     let Found { tables, left_out, programme } = found;
+    let ranges = if changes.is_empty() { Arc::clone(ranges) } else { patched(ranges, changes) };
     let ranges: Arc<dyn Ranges> = match tables.is_empty() {
-        true => Arc::clone(ranges),
-        false => Arc::new(Renamed { inner: Arc::clone(ranges), tables: tables.into() }),
+        true => ranges,
+        false => Arc::new(Renamed { inner: ranges, tables: tables.into() }),
     };
     Ok(Named { ranges, left_out, programme })
 }
@@ -111,6 +118,14 @@ struct Found {
     tables: Vec<Table>,
     left_out: LeftOut,
     programme: Option<(u16, Vec<u8>)>,
+}
+
+impl Found {
+    /// Numbers of the packets of its programme's pictures and sound.
+    fn media(&self) -> Vec<u16> {
+        let rows = self.programme.iter().flat_map(|(_, table)| rows(table));
+        rows.filter(|row| row.media().is_some()).map(|row| row.pid).collect()
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

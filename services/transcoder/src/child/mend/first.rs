@@ -1,0 +1,201 @@
+//! The first time of a stream in a transport stream, where it is damaged.
+//!
+//! Everything counts from the first times: where one lies ahead by hours, `tsdemux` lets its stretch of time begin there,
+//! and all of the others lie before it and are not heard. Later ones do not matter so much ([`super::super::leaps`]). So the
+//! first times are compared with those behind them, and one that is out of line by more than ten seconds is shown as what
+//! follows from the others. Pure but for who patches it.
+
+use super::super::patched::Change;
+use super::clock::packets::{PACKET, SYNC, packets_at};
+use super::tables::Payload;
+
+/// Times of a stream that are looked at: pictures may be coded as many places from where they are shown.
+const LOOKED_AT: usize = 6;
+/// Ticks in a second, and where times begin again at zero.
+const TICKS_PER_S: u64 = 90_000;
+const ROUND: u64 = 1 << 33;
+/// As far as this a first time may lie from the others.
+const LEAP: u64 = 10 * TICKS_PER_S;
+/// Marks of a time of being shown where it is the only one, where another follows, and of that other one.
+const ALONE: u8 = 2;
+const SHOWN: u8 = 3;
+const DECODED: u8 = 1;
+/// Bytes of a time as it lies in a packet.
+const TIME_BYTES: usize = 5;
+/// Where in the head of a picture or sound its flags stand, and its times.
+const FLAGS_AT: usize = 7;
+const TIMES_AT: usize = 9;
+
+/// When something is shown or heard, and decoded, where that is stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Times {
+    /// Where they lie.
+    at: usize,
+    shown: u64,
+    decoded: Option<u64>,
+}
+
+impl Times {
+    fn decoded(self) -> u64 {
+        self.decoded.unwrap_or(self.shown)
+    }
+}
+
+/// What is to stand at the places of wrong first times; none as long as `head`, the stream's beginning, does not hold enough
+/// of each of `streams`, which are numbers of packets. `all`: more will not come.
+pub(super) fn changes(head: &[u8], streams: &[u16], all: bool) -> Option<Vec<Change<Vec<u8>>>> {
+    let mut met: Vec<(u16, Vec<Times>)> = streams.iter().map(|pid| (*pid, Vec::new())).collect();
+    let (from, distance) = packets_at(head).unwrap_or((head.len(), PACKET as usize));
+    for at in (from..head.len()).step_by(distance) {
+        let Some(packet) = head.get(at..at + PACKET as usize).filter(|packet| packet[0] == SYNC) else { break };
+        let Some(payload) = Payload::of(packet).filter(|payload| payload.begins) else { continue };
+        let Some((_, times)) = met.iter_mut().find(|(pid, _)| *pid == payload.pid) else { continue };
+        let body_at = at + packet.len() - payload.body.len();
+        times.extend(times_of(payload.body, body_at).filter(|_| times.len() < LOOKED_AT));
+    }
+    if !all && met.iter().any(|(_, times)| times.len() < LOOKED_AT) {
+        return None;
+    }
+    let firsts: Vec<(u16, u64)> = met.iter().filter_map(|(pid, times)| Some((*pid, times.first()?.shown))).collect();
+    let of_others = |own: u16| firsts.iter().filter(move |(pid, _)| *pid != own).map(|(_, at)| *at).collect::<Vec<_>>();
+    Some(met.iter().filter_map(|(pid, times)| mended(times, &of_others(*pid))).collect())
+}
+
+/// The times in the head of what begins with `body`.
+fn times_of(body: &[u8], at: usize) -> Option<Times> {
+    let [0, 0, 1, _, _, _, _, ..] = *body else { return None };
+    let flags = *body.get(FLAGS_AT)?;
+    let time = |n: usize| body.get(TIMES_AT + n * TIME_BYTES..TIMES_AT + (n + 1) * TIME_BYTES).map(time);
+    let shown = (flags & 0x80 != 0).then(|| time(0)).flatten()?;
+    Some(Times { at: at + TIMES_AT, shown, decoded: (flags & 0x40 != 0).then(|| time(1)).flatten() })
+}
+
+fn time(bytes: &[u8]) -> u64 {
+    let bits = |n: usize| u64::from(bytes[n]);
+    (bits(0) >> 1 & 7) << 30 | bits(1) << 22 | (bits(2) >> 1) << 15 | bits(3) << 7 | bits(4) >> 1
+}
+
+/// A time as it lies in a packet, behind the four bits that tell which of the two it is.
+fn time_bytes(mark: u8, time: u64) -> [u8; TIME_BYTES] {
+    let seven_and_one = |shift: u32| (time >> shift << 1) as u8 | 1;
+    [
+        mark << 4 | (time >> 29) as u8 & 0x0e | 1,
+        (time >> 22) as u8,
+        seven_and_one(15),
+        (time >> 7) as u8,
+        seven_and_one(0),
+    ]
+}
+
+fn ahead(from: u64, to: u64) -> u64 {
+    (to + ROUND - from) % ROUND
+}
+
+fn apart(a: u64, b: u64) -> u64 {
+    ahead(a, b).min(ahead(b, a))
+}
+
+/// Other first times for a stream, if those that it has are wrong. `firsts` of the other streams.
+fn mended(times: &[Times], firsts: &[u64]) -> Option<Change<Vec<u8>>> {
+    let [first, rest @ ..] = times else { return None };
+    let [second, later @ ..] = rest else { return None };
+    let wrong = apart(first.shown, second.shown) > LEAP || apart(first.decoded(), second.decoded()) > LEAP;
+    // The second one is right where anything else agrees with it, and the first one where another stream begins there.
+    let agree = |a: u64, b: u64| apart(a, b) <= LEAP;
+    let mut others = later.iter().map(|times| times.shown).chain(firsts.iter().copied());
+    let begun = firsts.iter().any(|at| agree(*at, first.shown) && agree(*at, first.decoded()));
+    if !wrong || begun || !others.any(|at| agree(at, second.shown)) {
+        return None;
+    }
+    let near = |times: &&Times| apart(times.shown, second.shown) <= LEAP;
+    let step = later.first().filter(near).map_or(0, |third| apart(second.decoded(), third.decoded()).min(LEAP));
+    // What is shown first need not be what is decoded next.
+    let before_all = (second.shown + ROUND - LEAP) % ROUND;
+    let earliest = rest.iter().filter(near).map(|times| times.shown).min_by_key(|at| ahead(before_all, *at));
+    let shown = (earliest.unwrap_or(second.shown) + ROUND - step) % ROUND;
+    let decoded = (second.decoded() + ROUND - step) % ROUND;
+    let decoded = if ahead(decoded, shown) < ROUND / 2 { decoded } else { shown };
+    let bytes = match first.decoded {
+        Some(_) => [time_bytes(SHOWN, shown), time_bytes(DECODED, decoded)].concat(),
+        None => time_bytes(ALONE, shown).to_vec(),
+    };
+    Some((first.at as u64, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::tests::packet;
+    use super::*;
+
+    const VIDEO: u16 = 0x100;
+    const SOUND: u16 = 0x101;
+
+    fn of(pid: u16, shown: u64, decoded: Option<u64>) -> Vec<u8> {
+        let (flags, times) = match decoded {
+            Some(decoded) => (0xc0, [time_bytes(SHOWN, shown % ROUND), time_bytes(DECODED, decoded % ROUND)].concat()),
+            None => (0x80, time_bytes(ALONE, shown % ROUND).to_vec()),
+        };
+        packet(pid, &[&[0, 0, 1, 0xe0, 0, 0, 0x80, flags, times.len() as u8], &times[..]].concat())
+    }
+
+    /// Pictures at 25 a second, of which two are coded behind the one that is shown after them, and sound; from `zero` on.
+    fn stream(zero: u64, first: (u64, Option<u64>), sound: u64) -> Vec<u8> {
+        let shown = [4, 2, 3, 7, 5, 6];
+        let pictures = (1..).zip(shown).map(|(n, at)| of(VIDEO, zero + at * 3_600, Some(zero + (n - 1) * 3_600)));
+        let sounds = (1..8).map(|n| of(SOUND, zero + n * 1_920, None));
+        [of(VIDEO, first.0, first.1), of(SOUND, sound, None)]
+            .into_iter()
+            .chain(pictures)
+            .chain(sounds)
+            .flatten()
+            .collect()
+    }
+
+    fn seen(stream: &[u8]) -> Vec<Times> {
+        let mut stream = stream.to_vec();
+        for (at, bytes) in changes(&stream, &[VIDEO, SOUND], false).unwrap() {
+            stream[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+        }
+        stream.chunks(188).take(2).filter_map(|packet| times_of(Payload::of(packet)?.body, 0)).collect()
+    }
+
+    #[test]
+    fn a_first_time_that_is_out_of_line_follows_from_the_others_and_others_stay() {
+        // Just before times begin again at zero, too.
+        for zero in [900_000, ROUND - 9_000] {
+            let right = (zero + 3_600, Some(zero + ROUND - 3_600));
+            let expected = seen(&stream(zero, right, zero));
+            assert_eq!(changes(&stream(zero, right, zero), &[VIDEO, SOUND], false), Some(vec![]));
+            for by in [20, 3 * 3600, (ROUND / TICKS_PER_S) - 30] {
+                let by = by * TICKS_PER_S;
+                for wrong in [
+                    (right.0 + by, right.1.map(|at| at + by)),
+                    (right.0 + by, right.1),
+                    (right.0, right.1.map(|at| at + by)),
+                ] {
+                    assert_eq!(seen(&stream(zero, wrong, zero)), expected, "{zero} by {by}");
+                }
+                assert_eq!(seen(&stream(zero, right, zero + by)), expected, "sound of {zero} by {by}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_is_asked_for_until_all_streams_have_come_or_nothing_more_comes() {
+        let stream = stream(0, (3 * 3600 * TICKS_PER_S, None), 0);
+        assert_eq!(changes(&stream[..5 * 188], &[VIDEO, SOUND], false), None);
+        assert_eq!(changes(&stream[..2 * 188], &[VIDEO, SOUND], true), Some(vec![]), "one of each");
+        assert_eq!(changes(&stream[..7 * 188], &[VIDEO, SOUND, 7], true).map(|changes| changes.len()), Some(1));
+        assert_eq!(changes(b"RIFF", &[], false), Some(vec![]));
+    }
+
+    #[test]
+    fn two_that_differ_with_nothing_beside_them_stay() {
+        let slides: Vec<u8> = (0..8).flat_map(|n| of(VIDEO, n * 60 * TICKS_PER_S, None)).collect();
+        assert_eq!(changes(&slides, &[VIDEO], true), Some(vec![]));
+        // All of it pauses behind the first of each.
+        let late = 600 * TICKS_PER_S;
+        let paused = stream(late, (0, None), 1_920);
+        assert_eq!(changes(&paused, &[VIDEO, SOUND], true), Some(vec![]));
+    }
+}
