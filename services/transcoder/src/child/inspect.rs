@@ -84,7 +84,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     if container == Container::Audio {
         frames_follow(&demuxed, &Whole(&read))?;
     }
-    let (mut lost, mut lost_packets) = (!damage.is_empty(), 0);
+    let (mut lost, mut lost_packets) = (damage.iter().any(mend::is_loss), 0);
     if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
         damage = watched.leaps().map_err(unreadable)?;
         (lost, lost_packets) = (watched.lost(), watched.missing());

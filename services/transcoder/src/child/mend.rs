@@ -4,6 +4,7 @@
 //! that is none, though all of the rest may be good. So the chain of tags, elements or boxes is walked once, while
 //! inspecting: where it breaks, the next sound link is looked for, and what lies between is damage. Every worker is then
 //! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
+//! On the way times that leap away and come back are noted ([`lines`]), and shown in their line.
 //!
 //! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; there may be several programmes, or
 //! one whose table hides its sound: [`programme`]; its first times may be damaged: [`first`]; and that table may change:
@@ -22,12 +23,14 @@ use super::patched::{Change, patched};
 use super::source::Ranges;
 use super::whole::{Whole, unreadable};
 use crate::order::Failure;
+use lines::Lines;
 
 pub(super) mod clock;
 mod first;
 mod flv;
 mod fragments;
 mod later;
+mod lines;
 mod matroska;
 pub(super) mod programme;
 pub(super) mod tables;
@@ -36,6 +39,8 @@ pub(super) mod tables;
 const MOST_SPANS: usize = 1_000;
 /// Links that are walked.
 const MOST_LINKS: usize = 50_000_000;
+/// Bytes of a place at which a wrong time stands; a span of damage is longer.
+const TIME_BYTES: u64 = 4;
 /// Bytes that are read at once.
 const WINDOW_BYTES: usize = 256 * 1024;
 
@@ -72,14 +77,25 @@ pub(super) fn passed_over(
         None if container == Container::MpegTs => return clock::steadied(ranges, damage).map_err(unreadable),
         None => return Ok(Arc::clone(ranges)),
     };
-    let changes: Vec<Change<Vec<u8>>> = damage.iter().flat_map(|span| filler(*span)).collect();
+    let (lost, times): (Vec<Span>, Vec<Span>) = damage.iter().copied().partition(is_loss);
+    let mut changes: Vec<Change<Vec<u8>>> = lost.into_iter().flat_map(filler).collect();
+    match kind(container) {
+        Some(Kind::Flv) => changes.extend(flv::in_line(&Whole(ranges), &times).map_err(unreadable)?),
+        Some(Kind::Fragments) => changes.extend(times.iter().map(|place| fragments::untimed(*place))),
+        Some(Kind::Matroska) | None => {}
+    }
     Ok(patched(ranges, changes))
+}
+
+/// Is anything lost in that span, or does just a wrong time stand there?
+pub(super) fn is_loss(span: &Span) -> bool {
+    span.length > TIME_BYTES
 }
 
 /// What a walk along the links of a container found.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
-    /// Where the chain is broken.
+    /// Where the chain is broken, and where wrong times stand.
     pub(super) damage: Vec<Span>,
     /// Of each track, by its number, whose encoder filled its last block up: for how many nanoseconds.
     pub(super) filled: BTreeMap<u64, u64>,
@@ -88,20 +104,33 @@ pub(super) struct Walked {
 /// Walks along the links of this container.
 pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<Walked, Failure> {
     let whole = Whole(ranges);
-    let (mut window, mut filled) = (Window::new(&whole), BTreeMap::new());
+    let (mut window, mut filled, mut lines) = (Window::new(&whole), BTreeMap::new(), Lines::default());
     let found = match kind(container) {
-        Some(Kind::Flv) => walk(&mut window, &mut flv::Tags),
+        Some(Kind::Flv) => {
+            let mut tags = flv::Tags::default();
+            let found = walk(&mut window, &mut tags);
+            lines = tags.lines;
+            found
+        }
         Some(Kind::Matroska) => {
             let mut elements = matroska::Elements::default();
             let found = walk(&mut window, &mut elements);
             filled = elements.filled;
             found
         }
-        Some(Kind::Fragments) => walk(&mut window, &mut fragments::Boxes::default()),
+        Some(Kind::Fragments) => {
+            let mut boxes = fragments::Boxes::default();
+            let found = walk(&mut window, &mut boxes);
+            lines = boxes.lines;
+            found
+        }
         // What leaps in a transport stream is found by who reads it to its end: see [`clock::Watched`].
         None => Ok(Vec::new()),
     };
-    Ok(Walked { damage: found.map_err(unreadable)?, filled })
+    let mut damage = found.map_err(unreadable)?;
+    damage.extend(lines.wrong());
+    damage.sort_by_key(|span| span.offset);
+    Ok(Walked { damage, filled })
 }
 
 /// Is a container followed link by link, or packet by packet, so that bytes that are lost inside are found?

@@ -317,3 +317,46 @@ fn a_wrong_first_time_of_a_transport_stream_loses_nothing_of_the_others() {
         assert!((50..=51).contains(&frames) && (picture_ms, sound_ms) == (0, 0), "{name:x}: {frames} {sound_ms}");
     }
 }
+
+/// The places of all boxes of a fragmented MP4 with that name.
+fn boxes(file: &[u8], name: &[u8]) -> Vec<usize> {
+    (0..file.len() - 4).filter(|at| &file[*at..*at + 4] == name).collect()
+}
+
+#[test]
+fn one_wrong_time_of_a_tag_or_a_fragment_moves_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    let coding = "-c:v libx264 -preset ultrafast -g 10 -bf 2 -c:a aac";
+    let flv = std::fs::read(clip(dir.path(), "a.flv", &format!("{source} {coding}"))).unwrap();
+    let mp4 = clip(dir.path(), "a.mp4", &format!("{source} {coding} -movflags frag_keyframe+empty_moov"));
+    let mp4 = std::fs::read(mp4).unwrap();
+    // Tags of pictures and of sound.
+    let mut tags = vec![];
+    let mut at = 13;
+    while at + 11 < flv.len() {
+        tags.push(at);
+        at += 15 + usize::from(flv[at + 1]) * 65_536 + usize::from(flv[at + 2]) * 256 + usize::from(flv[at + 3]);
+    }
+    let of = |kind: u8| tags.iter().copied().filter(|at| flv[*at] == kind).collect::<Vec<_>>();
+    let (pictures, sounds, begins) = (of(9), of(8), boxes(&mp4, b"tfdt"));
+    // The highest byte of a time in milliseconds, and one of a time of eight bytes.
+    let wrong = [
+        ("picture.flv", &flv, pictures[20] + 7),
+        ("sound.flv", &flv, sounds[30] + 7),
+        ("last.flv", &flv, sounds[sounds.len() - 1] + 7),
+        ("fragment.mp4", &mp4, begins[4] + 12),
+        ("fragments-sound.mp4", &mp4, begins[5] + 12),
+        ("last.mp4", &mp4, begins[begins.len() - 1] + 12),
+    ];
+    for (name, good, at) in wrong {
+        let mut bad = good.clone();
+        bad[at] ^= 3;
+        let path = dir.path().join(name);
+        std::fs::write(&path, bad).unwrap();
+        let facts = facts(&path);
+        assert!(facts.duration_ns().abs_diff(2 * NS_PER_S) < NS_PER_S / 8, "{name}: {facts:?}");
+        let (frames, picture_ms, sound_ms) = encoded(&path, &facts);
+        assert!((50..=51).contains(&frames) && (picture_ms, sound_ms) == (0, 0), "{name}: {frames} {sound_ms}");
+    }
+}

@@ -1,8 +1,11 @@
 //! FLV: tags of sound, picture and script data, each followed by its own size (Adobe's FLV specification 10.1, annex E).
 
-use spool_proto::media::Span;
+use spool_proto::media::{NS_PER_MS, Span};
 
-use super::{Chain, Link, Window};
+use super::super::mp4::Bytes;
+use super::super::patched::Change;
+use super::lines::{Lines, Stated};
+use super::{Chain, Link, TIME_BYTES, Window};
 
 /// Bytes of the file's head up to what states its length.
 const FILE_HEAD: usize = 9;
@@ -15,7 +18,16 @@ const SCRIPT: u8 = 18;
 /// Most bytes that a tag holds.
 const MOST_BODY: u64 = 0xff_ffff;
 
-pub(super) struct Tags;
+/// Where in a tag its time stands, in milliseconds: three bytes, and one above them.
+const TIME_AT: u64 = 4;
+/// Tags that are passed on either side of a wrong time in search of a right one of its kind.
+const MOST_PASSED: usize = 256;
+
+#[derive(Default)]
+pub(super) struct Tags {
+    /// The times of pictures and of sound.
+    pub(super) lines: Lines,
+}
 
 /// Bytes of the body of a tag that may be one.
 fn body(head: &[u8]) -> Option<u64> {
@@ -53,7 +65,14 @@ impl Chain for Tags {
             Some(head) => body(head).is_some(),
             None => true,
         };
-        Ok(if agrees || goes_on { Link::Next(next) } else { Link::Broken })
+        if !agrees && !goes_on {
+            return Ok(Link::Broken);
+        }
+        if let Some(head) = window.get(at, TAG_HEAD as usize)?.filter(|head| head[0] != SCRIPT) {
+            let (place, at_ns) = (Span { offset: at + TIME_AT, length: TIME_BYTES }, time(head) * NS_PER_MS);
+            self.lines.takes(&Stated { track: u32::from(head[0]), place, at_ns, lasts_ns: 0 });
+        }
+        Ok(Link::Next(next))
     }
 
     fn resumes(&mut self, window: &mut Window<'_>, at: u64) -> Result<bool, String> {
@@ -69,6 +88,64 @@ impl Tags {
     fn seeks_in_vain(&mut self, window: &mut Window<'_>, at: u64) -> Result<bool, String> {
         super::resume(window, self, at).map(|found| found.is_none())
     }
+}
+
+/// The time of a tag.
+fn time(head: &[u8]) -> u64 {
+    u64::from(u32::from_be_bytes([head[7], head[4], head[5], head[6]]))
+}
+
+/// Times for the tags at whose `places` wrong ones stand: between those of their neighbours of the same kind.
+pub(super) fn in_line(source: &dyn Bytes, places: &[Span]) -> Result<Vec<Change<Vec<u8>>>, String> {
+    let wrong = |tag: u64| places.binary_search_by_key(&(tag + TIME_AT), |place| place.offset).is_ok();
+    let mut window = Window::new(source);
+    let mut changes = Vec::new();
+    for place in places {
+        let tag = place.offset - TIME_AT;
+        let (mut sides, mut passed) = ([None, None], [0, 0]);
+        for (side, step) in [previous, next].into_iter().enumerate() {
+            let mut at = tag;
+            for _ in 0..MOST_PASSED {
+                let Some(found) = step(&mut window, at)? else { break };
+                at = found;
+                let (mine, its) = (head_of(&mut window, tag)?, head_of(&mut window, at)?);
+                let Some((mine, its)) = mine.zip(its) else { break };
+                if mine[0] == its[0] && wrong(at) {
+                    passed[side] += 1;
+                } else if mine[0] == its[0] {
+                    sides[side] = Some(time(&its));
+                    break;
+                }
+            }
+        }
+        let time = match sides {
+            [Some(before), Some(after)] => {
+                before + after.saturating_sub(before) * (passed[0] + 1) / (passed[0] + passed[1] + 2)
+            }
+            [Some(only), None] | [None, Some(only)] => only,
+            [None, None] => continue,
+        };
+        let [above, a, b, c] = (time as u32).to_be_bytes();
+        changes.push((place.offset, vec![a, b, c, above]));
+    }
+    Ok(changes)
+}
+
+fn head_of(window: &mut Window<'_>, tag: u64) -> Result<Option<Vec<u8>>, String> {
+    Ok(window.get(tag, TAG_HEAD as usize)?.filter(|head| body(head).is_some()).map(<[u8]>::to_vec))
+}
+
+/// The tag before one, by its size that stands behind it.
+fn previous(window: &mut Window<'_>, tag: u64) -> Result<Option<u64>, String> {
+    let Some(back_at) = tag.checked_sub(BACK_SIZE) else { return Ok(None) };
+    let back =
+        window.get(back_at, BACK_SIZE as usize)?.map(|back| u32::from_be_bytes([back[0], back[1], back[2], back[3]]));
+    Ok(back.filter(|size| *size > 0).and_then(|size| back_at.checked_sub(u64::from(size))))
+}
+
+fn next(window: &mut Window<'_>, tag: u64) -> Result<Option<u64>, String> {
+    let size = head_of(window, tag)?.as_deref().and_then(body);
+    Ok(size.map(|size| tag + TAG_HEAD + size + BACK_SIZE))
 }
 
 /// Script data of a kind that nobody knows, over the span.

@@ -60,7 +60,7 @@ fn find(file: &[u8], container: Container) -> Vec<Span> {
     let source = Memory(file.to_vec());
     let mut window = Window::new(&source);
     let found = match kind(container).unwrap() {
-        Kind::Flv => walk(&mut window, &mut flv::Tags),
+        Kind::Flv => walk(&mut window, &mut flv::Tags::default()),
         Kind::Matroska => walk(&mut window, &mut matroska::Elements::default()),
         Kind::Fragments => walk(&mut window, &mut fragments::Boxes::default()),
     };
