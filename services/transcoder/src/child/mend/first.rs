@@ -3,10 +3,13 @@
 //! Everything counts from the first times: where one lies ahead by hours, `tsdemux` lets its stretch of time begin there,
 //! and all of the others lie before it and are not heard. Later ones do not matter so much ([`super::super::leaps`]). So the
 //! first times are compared with those behind them, and one that is out of line by more than ten seconds is shown as what
-//! follows from the others. Pure but for who patches it.
+//! follows from the others.
+//!
+//! What comes before the clock's first reading `tsdemux` loses, or places a day later. So that reading is shown earlier; the
+//! leap to the next one is the affair of [`super::clock`]. Pure but for who patches it.
 
 use super::super::patched::Change;
-use super::clock::packets::{PACKET, SYNC, packets_at};
+use super::clock::packets::{self, CLOCK_PER_TIME, PACKET, SYNC, packets_at};
 use super::tables::Payload;
 
 /// Times of a stream that are looked at: pictures may be coded as many places from where they are shown.
@@ -16,6 +19,10 @@ const TICKS_PER_S: u64 = 90_000;
 const ROUND: u64 = 1 << 33;
 /// As far as this a first time may lie from the others.
 const LEAP: u64 = 10 * TICKS_PER_S;
+/// As far as this what is shown may lie before the clock; more is left to the demuxer, which then counts from it. And by how
+/// much the clock is shown before all of that.
+const EARLIEST: u64 = 9 * TICKS_PER_S;
+const LEAD: u64 = TICKS_PER_S / 10;
 /// Marks of a time of being shown where it is the only one, where another follows, and of that other one.
 const ALONE: u8 = 2;
 const SHOWN: u8 = 3;
@@ -39,15 +46,36 @@ impl Times {
     fn decoded(self) -> u64 {
         self.decoded.unwrap_or(self.shown)
     }
+
+    /// Others in their place.
+    fn with(self, shown: u64, decoded: u64) -> Change<Vec<u8>> {
+        let bytes = match self.decoded {
+            Some(_) => [time_bytes(SHOWN, shown), time_bytes(DECODED, decoded)].concat(),
+            None => time_bytes(ALONE, shown).to_vec(),
+        };
+        (self.at as u64, bytes)
+    }
 }
 
-/// What is to stand at the places of wrong first times; none as long as `head`, the stream's beginning, does not hold enough
-/// of each of `streams`, which are numbers of packets. `all`: more will not come.
-pub(super) fn changes(head: &[u8], streams: &[u16], all: bool) -> Option<Vec<Change<Vec<u8>>>> {
-    let mut met: Vec<(u16, Vec<Times>)> = streams.iter().map(|pid| (*pid, Vec::new())).collect();
+/// A programme, as far as its times go: numbers of packets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Programme {
+    /// Of those with its clock.
+    pub(super) clock: Option<u16>,
+    /// Of its pictures and sound.
+    pub(super) streams: Vec<u16>,
+}
+
+/// What is to stand elsewhere than the first times of a programme; none as long as `head`, the stream's beginning, does not
+/// hold enough of each of its streams. `all`: more will not come.
+pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<Vec<Change<Vec<u8>>>> {
+    let mut met: Vec<(u16, Vec<Times>)> = programme.streams.iter().map(|pid| (*pid, Vec::new())).collect();
+    let mut clock = None;
     let (from, distance) = packets_at(head).unwrap_or((head.len(), PACKET as usize));
     for at in (from..head.len()).step_by(distance) {
         let Some(packet) = head.get(at..at + PACKET as usize).filter(|packet| packet[0] == SYNC) else { break };
+        let reading = || packets::packet(packet).filter(|packet| Some(packet.pid) == programme.clock)?.clock;
+        clock = clock.or_else(|| reading().map(|clock| (at, clock.value / CLOCK_PER_TIME)));
         let Some(payload) = Payload::of(packet).filter(|payload| payload.begins) else { continue };
         let Some((_, times)) = met.iter_mut().find(|(pid, _)| *pid == payload.pid) else { continue };
         let body_at = at + packet.len() - payload.body.len();
@@ -58,7 +86,22 @@ pub(super) fn changes(head: &[u8], streams: &[u16], all: bool) -> Option<Vec<Cha
     }
     let firsts: Vec<(u16, u64)> = met.iter().filter_map(|(pid, times)| Some((*pid, times.first()?.shown))).collect();
     let of_others = |own: u16| firsts.iter().filter(move |(pid, _)| *pid != own).map(|(_, at)| *at).collect::<Vec<_>>();
-    Some(met.iter().filter_map(|(pid, times)| mended(times, &of_others(*pid))).collect())
+    let mut changes = Vec::new();
+    for (pid, times) in &mut met {
+        if let Some((shown, decoded)) = mended(times, &of_others(*pid)) {
+            changes.push(times[0].with(shown, decoded));
+            (times[0].shown, times[0].decoded) = (shown, times[0].decoded.map(|_| decoded));
+        }
+    }
+    let times: Vec<u64> = met.iter().flat_map(|(_, times)| times).map(|times| times.shown).collect();
+    if let Some((at, clock)) = clock
+        && let Some(early) = times.iter().map(|time| ahead(*time, clock)).filter(|by| *by <= EARLIEST).max()
+        && early > 0
+    {
+        let earlier = (clock + ROUND - early - LEAD) % ROUND;
+        changes.push((at as u64 + packets::CLOCK_AT, packets::clock_bytes(earlier * CLOCK_PER_TIME).to_vec()));
+    }
+    Some(changes)
 }
 
 /// The times in the head of what begins with `body`.
@@ -95,8 +138,8 @@ fn apart(a: u64, b: u64) -> u64 {
     ahead(a, b).min(ahead(b, a))
 }
 
-/// Other first times for a stream, if those that it has are wrong. `firsts` of the other streams.
-fn mended(times: &[Times], firsts: &[u64]) -> Option<Change<Vec<u8>>> {
+/// Other first times for a stream, if those that it has are wrong: when shown and when decoded. `firsts` of the other streams.
+fn mended(times: &[Times], firsts: &[u64]) -> Option<(u64, u64)> {
     let [first, rest @ ..] = times else { return None };
     let [second, later @ ..] = rest else { return None };
     let wrong = apart(first.shown, second.shown) > LEAP || apart(first.decoded(), second.decoded()) > LEAP;
@@ -115,11 +158,7 @@ fn mended(times: &[Times], firsts: &[u64]) -> Option<Change<Vec<u8>>> {
     let shown = (earliest.unwrap_or(second.shown) + ROUND - step) % ROUND;
     let decoded = (second.decoded() + ROUND - step) % ROUND;
     let decoded = if ahead(decoded, shown) < ROUND / 2 { decoded } else { shown };
-    let bytes = match first.decoded {
-        Some(_) => [time_bytes(SHOWN, shown), time_bytes(DECODED, decoded)].concat(),
-        None => time_bytes(ALONE, shown).to_vec(),
-    };
-    Some((first.at as u64, bytes))
+    Some((shown, decoded))
 }
 
 #[cfg(test)]
@@ -129,6 +168,10 @@ mod tests {
 
     const VIDEO: u16 = 0x100;
     const SOUND: u16 = 0x101;
+
+    fn changes(head: &[u8], streams: &[u16], all: bool) -> Option<Vec<Change<Vec<u8>>>> {
+        super::changes(head, &Programme { clock: None, streams: streams.to_vec() }, all)
+    }
 
     fn of(pid: u16, shown: u64, decoded: Option<u64>) -> Vec<u8> {
         let (flags, times) = match decoded {
@@ -187,6 +230,29 @@ mod tests {
         assert_eq!(changes(&stream[..2 * 188], &[VIDEO, SOUND], true), Some(vec![]), "one of each");
         assert_eq!(changes(&stream[..7 * 188], &[VIDEO, SOUND, 7], true).map(|changes| changes.len()), Some(1));
         assert_eq!(changes(b"RIFF", &[], false), Some(vec![]));
+    }
+
+    #[test]
+    fn a_clock_that_begins_behind_the_first_times_is_shown_before_them() {
+        let at_zero = ROUND + 9_000;
+        let shown = |late: i64, pid: u16| {
+            let mut first = packet(pid, &[]);
+            first[3] = 0x20;
+            first[4..6].copy_from_slice(&[183, 0x10]);
+            let clock = at_zero.strict_add_signed(late) % ROUND;
+            first[6..12].copy_from_slice(&packets::clock_bytes(clock * CLOCK_PER_TIME));
+            let stream = [first, stream(at_zero, (at_zero + 3_600 + 900 * TICKS_PER_S, None), at_zero)].concat();
+            let programme = Programme { clock: Some(VIDEO), streams: vec![VIDEO, SOUND] };
+            let changes = super::changes(&stream, &programme, false).unwrap();
+            // The first picture's time is wrong as well, and is no reason.
+            assert_eq!(changes[0].0, 188 + 4 + TIMES_AT as u64);
+            changes.get(1).cloned()
+        };
+        let before = (packets::CLOCK_AT, packets::clock_bytes((at_zero - LEAD) % ROUND * CLOCK_PER_TIME).to_vec());
+        assert_eq!([-30_000, 0].map(|late| shown(late, VIDEO)), [None, None]);
+        assert_eq!([30_000, 500_000].map(|late| shown(late, VIDEO)), [Some(before.clone()), Some(before)]);
+        assert_eq!(shown(3_000_000, VIDEO), None, "that is another clock");
+        assert_eq!(shown(30_000, 0x300), None, "the clock of another programme");
     }
 
     #[test]

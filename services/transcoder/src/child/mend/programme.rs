@@ -22,7 +22,9 @@ use super::super::streams::Kind;
 use super::super::whole::Whole;
 use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
 use super::first;
-use super::tables::{CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, assembled, payloads, programmes, rows, sealed};
+use super::tables::{
+    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, assembled, payloads, pid_of, programmes, rows, sealed,
+};
 
 /// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
 /// each time.
@@ -32,6 +34,8 @@ const PIECE: usize = 64 * 1024;
 const SOUND: std::ops::RangeInclusive<u8> = 0xc0..=0xdf;
 /// Packets with no content, as the number of a programme's that is not to be found.
 const NOWHERE: [u8; 4] = [0, 0, 0xff, 0xff];
+/// Where in a programme's table the number of the packets with its clock stands (2.4.4.9).
+const CLOCK_AT: usize = 8;
 /// Bytes of a table that may lie in one packet.
 const LONGEST: usize = PACKET as usize - 5;
 /// So many bytes of a table that reaches beyond what is read are enough to know it. Of one that is not known by the rest,
@@ -83,7 +87,7 @@ pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, Stri
             Look::Finished(found) => Some(found),
             Look::Unfinished(found) => Some(found).filter(|_| all),
         };
-        let times = found.and_then(|found| Some((first::changes(&head, &found.media(), all)?, found)));
+        let times = found.and_then(|found| Some((first::changes(&head, &found.times(), all)?, found)));
         if let Some((changes, found)) = times {
             break (found, changes);
         }
@@ -121,10 +125,11 @@ struct Found {
 }
 
 impl Found {
-    /// Numbers of the packets of its programme's pictures and sound.
-    fn media(&self) -> Vec<u16> {
-        let rows = self.programme.iter().flat_map(|(_, table)| rows(table));
-        rows.filter(|row| row.media().is_some()).map(|row| row.pid).collect()
+    /// Numbers of the packets of its programme's clock, pictures and sound.
+    fn times(&self) -> first::Programme {
+        let Some((_, table)) = &self.programme else { return first::Programme::default() };
+        let streams = rows(table).iter().filter(|row| row.media().is_some()).map(|row| row.pid).collect();
+        first::Programme { clock: Some(pid_of(&table[CLOCK_AT..])), streams }
     }
 }
 

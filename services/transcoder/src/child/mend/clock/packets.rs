@@ -13,14 +13,14 @@ const KNOWN_BY: usize = 5;
 /// Bytes by which a stream is known.
 pub(in super::super) const HEAD_BYTES: u64 = 4096;
 /// Where in a packet its clock lies, and its bytes.
-pub(super) const CLOCK_AT: u64 = 6;
+pub(in super::super) const CLOCK_AT: u64 = 6;
 pub(super) const CLOCK_BYTES: usize = 6;
 /// How far packets are numbered before they begin again.
 pub(in crate::child) const NUMBERS: u8 = 16;
 /// Packets that only fill.
 pub(in crate::child) const FILLING: u16 = 0x1fff;
 /// Ticks of a clock in one of a time.
-const CLOCK_PER_TIME: u64 = 300;
+pub(in super::super) const CLOCK_PER_TIME: u64 = 300;
 
 /// Distance of packets in a stream that begins with `head`; none if it is no such stream.
 pub(super) fn packet_bytes(head: &[u8]) -> Option<usize> {
@@ -37,9 +37,9 @@ pub(in crate::child) fn packets_at(head: &[u8]) -> Option<(usize, usize)> {
 
 /// What a packet's head states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Packet {
-    pub(super) pid: u16,
-    pub(super) clock: Option<Clock>,
+pub(in super::super) struct Packet {
+    pub(in super::super) pid: u16,
+    pub(in super::super) clock: Option<Clock>,
     /// When what begins in it is shown or heard, in ticks of a clock.
     pub(super) time: Option<u64>,
     /// Its number among those of its stream that carry anything, modulo [`NUMBERS`].
@@ -50,14 +50,14 @@ pub(super) struct Packet {
 
 /// A reading of a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Clock {
-    pub(super) value: u64,
+pub(in super::super) struct Clock {
+    pub(in super::super) value: u64,
     /// It says of itself that it was set anew.
     pub(super) anew: bool,
 }
 
 /// Reads the head of a packet.
-fn packet(bytes: &[u8]) -> Option<Packet> {
+pub(in super::super) fn packet(bytes: &[u8]) -> Option<Packet> {
     let [_, high, low, flags, ..] = *bytes else { return None };
     // Known to be broken.
     if high & 0x80 != 0 {
@@ -83,7 +83,7 @@ fn clock(bytes: &[u8]) -> Option<Clock> {
 }
 
 /// A clock's reading as it lies in a packet.
-pub(super) fn clock_bytes(value: u64) -> [u8; CLOCK_BYTES] {
+pub(in super::super) fn clock_bytes(value: u64) -> [u8; CLOCK_BYTES] {
     let whole = (value / CLOCK_PER_TIME) << 15 | 0x7e00 | (value % CLOCK_PER_TIME);
     let [_, _, bytes @ ..] = whole.to_be_bytes();
     bytes
