@@ -7,7 +7,7 @@
 //! The caller pulls at its own pace, so back-pressure reaches the demuxer and the caller alone decides what happens to
 //! a frame. A decoder or demuxer that gives up is the end of what can be had, with a reason; whether that is too short
 //! is the caller's question ([`crate::child::video`], [`crate::child::audio`]). Nothing here waits for ever: whatever
-//! moves no byte for [`QUIET_LIMIT`] is a stall.
+//! moves no byte is a stall in the end ([`super::patience`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -24,8 +24,6 @@ use crate::order::{Failure, FailureCode};
 
 /// How long one look for a frame or a message may take.
 const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
-/// Looks without any movement after which a pipeline has stalled: 15 s.
-const QUIET_LIMIT: u32 = 150;
 /// Looks without any movement after which nothing more comes of a pipeline that gave up: 1 s. What it had read before
 /// still counts, and a decoder may be behind.
 const DRAINED_LIMIT: u32 = 10;
@@ -101,7 +99,7 @@ impl Decode {
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;
-        let (seen_moves, patience, gave_up) = (0, Patience::new(LOOK, QUIET_LIMIT), None);
+        let (seen_moves, patience, gave_up) = (0, Patience::new(LOOK), None);
         let mut decode =
             Self { pipeline, sink, bus, source, wanted, moves, seen_moves, patience, gave_up, refused, sought };
         decode.pipeline.set_state(gst::State::Paused).map_err(own)?;

@@ -18,9 +18,6 @@ use crate::order::{Failure, FailureCode, Output};
 
 /// How long one look for a message may take.
 const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(20);
-/// Looks without any movement after which demuxing has stalled: 12 s, a little before the parent would say so without
-/// knowing where.
-const QUIET_LOOKS: u32 = 600;
 /// Buffers after which a stream that showed nothing yet is taken for empty.
 const ENOUGH_BUFFERS: usize = 4000;
 
@@ -138,7 +135,7 @@ impl Reading {
         let bus = self.pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;
         // A refusal shows on the bus with its reason.
         let _ = self.pipeline.set_state(gst::State::Playing);
-        let (mut patience, mut seen) = (Patience::new(LOOK, QUIET_LOOKS), 0);
+        let (mut patience, mut seen) = (Patience::new(LOOK), 0);
         loop {
             let message = bus.timed_pop(LOOK);
             if let Some(message) = &message

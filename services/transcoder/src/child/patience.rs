@@ -1,7 +1,15 @@
 //! How long a pipeline may stand still before it is said to stall. What it waits for at the store is not its own fault:
 //! the parent reads for it, and has bounds of its own.
+//!
+//! A child can't tell a pipeline that stands still from one that gets no processor: in its cage it sees no times of the
+//! kernel's. Its parent can ([`crate::attempt`]) and ends a stall after [`STALL`], and a busy machine's patience after
+//! [`PATIENCE`] times as long. So this is the last bound only, for whoever has no parent: it never comes before those.
 
+use crate::attempt::{PATIENCE, STALL};
 use crate::order::{Failure, FailureCode};
+
+/// How long nothing may move.
+const LONGEST: gst::ClockTime = gst::ClockTime::from_seconds(STALL.as_secs() * (PATIENCE as u64 + 1));
 
 /// Looks at a pipeline in which nothing moved, though it had all that it asked for.
 #[derive(Debug)]
@@ -12,9 +20,10 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// For looks of that length, of which so many may be quiet.
-    pub(super) fn new(look: gst::ClockTime, most: u32) -> Self {
-        Self { look, most, quiet: 0 }
+    /// For looks of that length.
+    pub(super) fn new(look: gst::ClockTime) -> Self {
+        let most = LONGEST.nseconds() / look.nseconds().max(1);
+        Self { look, most: u32::try_from(most).unwrap_or(u32::MAX), quiet: 0 }
     }
 
     /// One more look: did anything move, and does it wait for the store?
@@ -46,15 +55,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_parent_who_knows_more_always_judges_first() {
+        assert!(std::time::Duration::from(LONGEST) > STALL * PATIENCE);
+    }
+
+    #[test]
     fn it_ends_where_nothing_moves_and_never_where_the_store_is_waited_for() {
-        let mut patience = Patience::new(gst::ClockTime::from_mseconds(100), 30);
+        let mut patience = Patience::new(gst::ClockTime::from_mseconds(500));
+        let most = patience.most;
         (0..1000).for_each(|_| patience.looked(false, true));
         assert_eq!((patience.lasts("decoder"), patience.quiet()), (Ok(()), 0));
-        (0..30).for_each(|_| patience.looked(false, false));
+        (0..most).for_each(|_| patience.looked(false, false));
         assert_eq!(patience.lasts("decoder"), Ok(()));
         patience.looked(true, false);
-        (0..31).for_each(|_| patience.looked(false, false));
+        (0..=most).for_each(|_| patience.looked(false, false));
         let failure = patience.lasts("decoder").unwrap_err();
-        assert_eq!((failure.code, failure.params["limit"].as_str()), (FailureCode::ChildStalled, "3 s"));
+        assert_eq!((failure.code, failure.params["limit"].as_str()), (FailureCode::ChildStalled, "75 s"));
     }
 }

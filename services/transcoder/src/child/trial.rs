@@ -44,9 +44,12 @@ pub fn decode(
                     break;
                 }
             }
-            Pulled::Quiet { waits, .. } => {
+            Pulled::Quiet { moved, waits } => {
                 looks += usize::from(!waits);
-                output.progress(0)?;
+                // Of what stands still nothing is said: the parent counts for how long.
+                if moved {
+                    output.progress(0)?;
+                }
             }
             Pulled::End { gave_up } => match (&caps, gave_up) {
                 (Some(_), _) => break,
