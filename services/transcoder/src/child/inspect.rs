@@ -122,7 +122,8 @@ fn chain_of(head: &[u8], index: Option<&mp4::Index>) -> Option<Container> {
     match sniff(head) {
         Sniffed::Ebml => Some(Container::Matroska),
         Sniffed::IsoMedia => index.is_some_and(|index| index.fragmented).then_some(Container::Mp4),
-        Sniffed::Unknown => head.starts_with(b"FLV").then_some(Container::Flv),
+        Sniffed::Unknown if head.starts_with(b"FLV") => Some(Container::Flv),
+        Sniffed::Unknown => (head.starts_with(b"RIFF") && head.get(8..12)? == b"AVI ").then_some(Container::Avi),
         Sniffed::Still(_) | Sniffed::Other(_) => None,
     }
 }

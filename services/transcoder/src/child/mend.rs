@@ -25,6 +25,7 @@ use super::whole::{Whole, unreadable};
 use crate::order::Failure;
 use lines::Lines;
 
+mod avi;
 pub(super) mod clock;
 mod first;
 mod flv;
@@ -39,7 +40,7 @@ pub(super) mod tables;
 const MOST_SPANS: usize = 1_000;
 /// Links that are walked.
 const MOST_LINKS: usize = 50_000_000;
-/// Bytes of a place at which a wrong time stands; a span of damage is longer.
+/// Bytes of a place at which a wrong time stands, or the name of a wrong index; a span of damage is longer.
 const TIME_BYTES: u64 = 4;
 /// Bytes that are read at once.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -74,6 +75,7 @@ pub(super) fn passed_over(
         Some(Kind::Flv) => flv::filler,
         Some(Kind::Matroska) => matroska::filler,
         Some(Kind::Fragments) => fragments::filler,
+        Some(Kind::Avi) => avi::filler,
         None if container == Container::MpegTs => return clock::steadied(ranges, damage).map_err(unreadable),
         None => return Ok(Arc::clone(ranges)),
     };
@@ -82,12 +84,13 @@ pub(super) fn passed_over(
     match kind(container) {
         Some(Kind::Flv) => changes.extend(flv::in_line(&Whole(ranges), &times).map_err(unreadable)?),
         Some(Kind::Fragments) => changes.extend(times.iter().map(|place| fragments::untimed(*place))),
+        Some(Kind::Avi) => changes.extend(times.iter().map(|place| avi::no_index(*place))),
         Some(Kind::Matroska) | None => {}
     }
     Ok(patched(ranges, changes))
 }
 
-/// Is anything lost in that span, or does just a wrong time stand there?
+/// Is anything lost in that span, or does just a wrong time or name stand there?
 pub(super) fn is_loss(span: &Span) -> bool {
     span.length > TIME_BYTES
 }
@@ -95,7 +98,7 @@ pub(super) fn is_loss(span: &Span) -> bool {
 /// What a walk along the links of a container found.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
-    /// Where the chain is broken, and where wrong times stand.
+    /// Where the chain is broken, and where wrong times and indexes stand.
     pub(super) damage: Vec<Span>,
     /// Of each track, by its number, whose encoder filled its last block up: for how many nanoseconds.
     pub(super) filled: BTreeMap<u64, u64>,
@@ -124,6 +127,11 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
             lines = boxes.lines;
             found
         }
+        Some(Kind::Avi) => {
+            let mut chunks = avi::Chunks::default();
+            let found = walk(&mut window, &mut chunks);
+            found.map(|found| chunks.damage(found))
+        }
         // What leaps in a transport stream is found by who reads it to its end: see [`clock::Watched`].
         None => Ok(Vec::new()),
     };
@@ -135,13 +143,15 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
 
 /// Is a container followed link by link, or packet by packet, so that bytes that are lost inside are found?
 pub(super) fn is_walked(container: Container) -> bool {
-    kind(container).is_some() || container == Container::MpegTs
+    // Of an AVI pictures may be left out on purpose without any trace of it.
+    container == Container::MpegTs || kind(container).is_some() && container != Container::Avi
 }
 
 enum Kind {
     Flv,
     Matroska,
     Fragments,
+    Avi,
 }
 
 fn kind(container: Container) -> Option<Kind> {
@@ -149,13 +159,10 @@ fn kind(container: Container) -> Option<Kind> {
         Container::Flv => Some(Kind::Flv),
         Container::Matroska => Some(Kind::Matroska),
         Container::Mp4 => Some(Kind::Fragments),
-        Container::MpegTs
-        | Container::MpegPs
-        | Container::Avi
-        | Container::Ogg
-        | Container::Asf
-        | Container::Mxf
-        | Container::Audio => None,
+        Container::Avi => Some(Kind::Avi),
+        Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Asf | Container::Mxf | Container::Audio => {
+            None
+        }
     }
 }
 
@@ -240,11 +247,13 @@ struct Window<'a> {
     size: u64,
     at: u64,
     data: Vec<u8>,
+    /// What was read elsewhere, beside it.
+    beside: (u64, Vec<u8>),
 }
 
 impl<'a> Window<'a> {
     fn new(source: &'a dyn Bytes) -> Self {
-        Self { source, size: source.size_bytes(), at: 0, data: Vec::new() }
+        Self { source, size: source.size_bytes(), at: 0, data: Vec::new(), beside: (0, Vec::new()) }
     }
 
     /// `length` bytes at `at`; none where the source ends before.
@@ -260,6 +269,19 @@ impl<'a> Window<'a> {
         }
         let from = (at - self.at) as usize;
         Ok(self.data.get(from..from + length))
+    }
+
+    /// The same for who reads along at a second place.
+    fn peek(&mut self, at: u64, length: usize) -> Result<Option<&[u8]>, String> {
+        let swapped = |it: &mut Self| {
+            std::mem::swap(&mut it.at, &mut it.beside.0);
+            std::mem::swap(&mut it.data, &mut it.beside.1);
+        };
+        swapped(self);
+        let found = self.get(at, length).map(|found| found.is_some());
+        swapped(self);
+        let from = (at.saturating_sub(self.beside.0)) as usize;
+        Ok(found?.then(|| self.beside.1.get(from..from + length)).flatten())
     }
 
     /// What is to be had from `at` on without much reading; none at the end. Lent, not copied: a span of zeros may look

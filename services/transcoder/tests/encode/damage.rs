@@ -388,3 +388,28 @@ fn what_comes_before_the_clock_of_a_transport_stream_is_there() {
         assert!((50..=51).contains(&frames) && (picture_ms, sound_ms) == (0, 0), "{ms}: {frames} {sound_ms}");
     }
 }
+
+#[test]
+fn an_avi_whose_index_is_wrong_plays_by_its_chunks() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    let good = clip(dir.path(), "a.avi", &format!("{source} -c:v mpeg4 -g 25 -b:v 200k -c:a mp3"));
+    let good = std::fs::read(good).unwrap();
+    let index = boxes(&good, b"idx1").pop().unwrap() + 8;
+    let mut tail = good.clone();
+    let end = tail.len() - 12;
+    tail[end..].fill(0x5a);
+    let mut moved = good.clone();
+    for entry in moved[index..].chunks_exact_mut(16) {
+        let place = u32::from_le_bytes(entry[8..12].try_into().unwrap()) + 1_000;
+        entry[8..12].copy_from_slice(&place.to_le_bytes());
+    }
+    for (name, bytes) in [("tail.avi", tail), ("moved.avi", moved)] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let facts = facts(&path);
+        assert!(facts.duration_ns().abs_diff(2 * NS_PER_S) < NS_PER_S / 8, "{name}: {facts:?}");
+        let (frames, picture_ms, sound_ms) = encoded(&path, &facts);
+        assert!((50..=51).contains(&frames) && (picture_ms, sound_ms) == (0, 0), "{name}: {frames} {sound_ms}");
+    }
+}

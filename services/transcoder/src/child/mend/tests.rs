@@ -63,6 +63,10 @@ fn find(file: &[u8], container: Container) -> Vec<Span> {
         Kind::Flv => walk(&mut window, &mut flv::Tags::default()),
         Kind::Matroska => walk(&mut window, &mut matroska::Elements::default()),
         Kind::Fragments => walk(&mut window, &mut fragments::Boxes::default()),
+        Kind::Avi => {
+            let mut chunks = avi::Chunks::default();
+            walk(&mut window, &mut chunks).map(|found| chunks.damage(found))
+        }
     };
     found.unwrap()
 }
@@ -72,6 +76,7 @@ fn patched(file: &[u8], container: Container, spans: &[Span]) -> Vec<u8> {
         Kind::Flv => flv::filler,
         Kind::Matroska => matroska::filler,
         Kind::Fragments => fragments::filler,
+        Kind::Avi => avi::filler,
     };
     let mut file = file.to_vec();
     for (at, bytes) in spans.iter().flat_map(|span| filler(*span)) {
