@@ -162,7 +162,7 @@ mod tests {
     fn packet(pid: u16, number: u8, body: &[u8]) -> Vec<u8> {
         let [high, low] = pid.to_be_bytes();
         let begins = if body.starts_with(&MEDIA) { 0x40 } else { 0 };
-        let mut bytes = vec![SYNC, begins | high, low, 0x10 | number % NUMBERS];
+        let mut bytes = vec![SYNC, begins | high, low, 0x10 | (number % NUMBERS)];
         bytes.extend(body);
         bytes.resize(DISTANCE, 0xff);
         bytes

@@ -270,7 +270,7 @@ fn without_packets(stream: &[u8], every: u64) -> Vec<u8> {
     let mut state = 11_u64;
     let mut is_lost = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) % every == 0
+        (state >> 33).is_multiple_of(every)
     };
     let (head, rest) = stream.split_at(20 * 188);
     let kept = rest.chunks(188).filter(|_| !is_lost()).flatten();
