@@ -1,4 +1,5 @@
-//! Where the sound of a bare MP3 or FLAC begins and ends, to the sample, by what its encoder left at its head.
+//! Where the sound of a bare MP3 or FLAC begins and ends, to the sample, by what its encoder left at its head; and how long
+//! a WAVE file says to be.
 //!
 //! Parsers count whole packets: an MP3 comes out with its encoder's delay and filling, up to 50 ms of silence, and the last
 //! block of a FLAC as long as all others. Everybody else leaves that out.
@@ -13,6 +14,11 @@ const DECODER_DELAY: u64 = 529;
 const TAG_FIELDS: [(u32, usize); 4] = [(1, 4), (2, 4), (4, 100), (8, 4)];
 /// From the encoder's name to the delays.
 const DELAYS_AT: usize = 21;
+
+/// Forms of plain samples in a WAVE file: numbers, fractions, and either of them with more said.
+const WAVE_PLAIN: [[u8; 2]; 3] = [[1, 0], [3, 0], [0xfe, 0xff]];
+/// Lengths from here on stand for one that is not known.
+const WAVE_LONGEST: u32 = 0x7fff_0000;
 
 /// A span of sound in samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,31 @@ pub(super) fn id3_bytes(head: &[u8]) -> u64 {
             10 + footer + tag[6..10].iter().fold(0, |n, byte| n << 7 | u64::from(byte & 0x7f))
         }
         Some(_) | None => 0,
+    }
+}
+
+/// Length in milliseconds of a WAVE file by what its head states; none where that is no plain samples, or no length: of a
+/// recording that was never closed, or is sent while it is made, everybody writes a number of their own.
+pub(super) fn wave_ms(head: &[u8]) -> Option<u64> {
+    let le32 = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    if !head.starts_with(b"RIFF") || head.get(8..12)? != b"WAVE" {
+        return None;
+    }
+    let (mut at, mut bytes_per_s) = (12, None);
+    loop {
+        let (name, size) = (head.get(at..at + 4)?, le32(at + 4)?);
+        match name {
+            b"fmt " => {
+                let plain = WAVE_PLAIN.contains(&head.get(at + 8..at + 10)?.try_into().ok()?);
+                bytes_per_s = le32(at + 16).filter(|rate| plain && *rate > 0);
+            }
+            b"data" => {
+                let whole = le32(4)? > size && size < WAVE_LONGEST;
+                return whole.then(|| Some(u64::from(size) * 1000 / u64::from(bytes_per_s?))).flatten();
+            }
+            _ => {}
+        }
+        at = at.checked_add(8)?.checked_add(size.checked_add(size % 2)? as usize)?;
     }
 }
 
@@ -112,6 +143,23 @@ fn mp3(head: &[u8]) -> Option<Sound> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wave_file_states_its_length_in_bytes() {
+        let wave = |form: u8, riff: u32, data: u32| {
+            let fmt =
+                [&[form, 0, 2, 0][..], &48_000_u32.to_le_bytes(), &192_000_u32.to_le_bytes(), &[4, 0, 16, 0]].concat();
+            let list = [&b"LIST"[..], &3_u32.to_le_bytes(), b"abc\0"].concat();
+            let head = [&b"RIFF"[..], &riff.to_le_bytes(), b"WAVEfmt ", &16_u32.to_le_bytes(), &fmt].concat();
+            [&head[..], &list, b"data", &data.to_le_bytes(), &[0; 8]].concat()
+        };
+        assert_eq!(wave_ms(&wave(1, 384_100, 384_000)), Some(2_000));
+        assert_eq!(wave_ms(&wave(2, 384_100, 384_000)), None, "each codec counts in its own way");
+        assert_eq!(wave_ms(&wave(1, u32::MAX, u32::MAX - 36)), None, "sent while it is made");
+        assert_eq!(wave_ms(&wave(1, 0, 384_000)), None, "never closed");
+        assert_eq!(wave_ms(&wave(1, 384_100, 384_000)[..50]), None);
+        assert_eq!(wave_ms(b"RIFF\0\0\0\0AVI "), None);
+    }
 
     #[test]
     fn the_head_of_a_flac_states_its_samples() {

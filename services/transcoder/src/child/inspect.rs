@@ -135,7 +135,8 @@ fn promised_ms(container: Container, head: &[u8], demuxed: &Demuxed) -> Option<u
             demuxed.length_ns.map(|ns| ns / NS_PER_MS)
         }
         Container::Avi => avi::promised_ms(head),
-        Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Mxf | Container::Audio => None,
+        Container::Audio => bare::wave_ms(head),
+        Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Mxf => None,
     }
 }
 

@@ -10,3 +10,4 @@ mod shared_media;
 mod sound;
 mod support;
 mod times;
+mod transport;

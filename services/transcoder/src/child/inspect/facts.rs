@@ -16,6 +16,8 @@ use crate::order::{Failure, FailureCode, InspectLimits, Output};
 
 /// Length of a grid's segment, for the distances of keyframes.
 const SEGMENT_NS: u64 = 4_000_000_000;
+/// By how much less there may be than a header states that counts frames, samples or bytes.
+const EXACT_TOLERANCE_MS: u64 = 250;
 /// Headers state lengths with errors up to this share, in percent.
 const PROMISE_PERCENT: u64 = 2;
 
@@ -89,7 +91,18 @@ impl Facts<'_> {
         let ends = self.demuxed.streams.iter().filter_map(|met| met.samples.summary()).map(|summary| summary.end_ns);
         let end_ms = ends.max()? / NS_PER_MS;
         let promised_ms = self.promised_ms?;
-        let tolerance_ms = MISSING_TOLERANCE_MS.max(promised_ms * PROMISE_PERCENT / 100);
+        let least_ms = match self.container {
+            Container::Avi | Container::Audio => EXACT_TOLERANCE_MS,
+            Container::Mp4
+            | Container::Matroska
+            | Container::MpegTs
+            | Container::MpegPs
+            | Container::Flv
+            | Container::Ogg
+            | Container::Asf
+            | Container::Mxf => MISSING_TOLERANCE_MS,
+        };
+        let tolerance_ms = least_ms.max(promised_ms * PROMISE_PERCENT / 100);
         // Headers count from zero or from the first sample; the benefit of the doubt is theirs.
         (end_ms + tolerance_ms < promised_ms).then(|| promised_ms - (zero_ns / NS_PER_MS).min(promised_ms))
     }
