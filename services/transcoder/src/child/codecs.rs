@@ -117,8 +117,9 @@ pub fn for_people(codec: &str) -> String {
         "ac4" => "Dolby AC-4",
         "true-hd" | "truehd" | "mlp" => "Dolby TrueHD",
         "dts" => "DTS",
+        "pcm_dvd" | "private1-lpcm" => "uncompressed sound of DVD (LPCM)",
         "pcm_bluray" => "uncompressed sound of Blu-ray (LPCM)",
-        "smpte-302m" => "SMPTE 302M (uncompressed sound of broadcasters)",
+        "s302m" | "smpte-302m" => "SMPTE 302M (uncompressed sound of broadcasters)",
         "wavpack" => "WavPack",
         "tta" => "True Audio (TTA)",
         "amr_nb" | "AMR" => "AMR",
@@ -221,6 +222,8 @@ pub fn audio(caps: &gst::Caps, container: Container) -> Result<String, String> {
         "audio/x-mulaw" => "pcm_mulaw",
         "audio/x-adpcm" => "adpcm",
         "audio/x-private-ts-lpcm" => "pcm_bluray",
+        "audio/x-private1-lpcm" => "pcm_dvd",
+        "audio/x-smpte-302m" => "s302m",
         // qtdemux 1.22 takes little-endian 32-bit sound of MOV for big-endian: full-scale noise. Which of the two it is
         // cannot be told from here.
         "audio/x-raw"

@@ -211,11 +211,11 @@ fn adpcm_of_avi_and_wav_is_heard_to_its_end_in_its_place() {
 }
 
 #[test]
-fn sound_that_a_camcorders_stream_calls_private_data_is_heard_as_that_of_a_plain_one() {
+fn sound_that_a_transport_stream_calls_private_data_or_by_a_discs_type_is_heard() {
     let dir = tempfile::tempdir().unwrap();
     let sources = "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
-    for codec in ["aac", "mp2"] {
-        let coding = format!("{sources} -c:v libx264 -preset veryfast -c:a {codec} -f mpegts");
+    for codec in ["aac", "mp2", "dca", "s302m"] {
+        let coding = format!("{sources} -c:v libx264 -preset veryfast -c:a {codec} -ac 2 -strict -2 -f mpegts");
         let heard = ["", " -mpegts_m2ts_mode 1"].map(|mode| {
             let path = clip(dir.path(), "a.ts", &format!("{coding}{mode}"));
             let facts = facts(&path);
@@ -227,6 +227,18 @@ fn sound_that_a_camcorders_stream_calls_private_data_is_heard_as_that_of_a_plain
         let [plain, private] = heard.map(|samples| samples.iter().map(|sample| sample.abs()).sum::<f32>());
         assert!((plain - private).abs() < plain / 20.0, "{codec}: {plain} {private}");
     }
+}
+
+#[test]
+fn uncompressed_sound_of_a_dvd_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i testsrc2=s=64x48:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    let path = clip(dir.path(), "a.vob", &format!("{sources} -c:v mpeg2video -c:a pcm_dvd -ac 2"));
+    let facts = facts(&path);
+    assert!(facts.video.is_some(), "{facts:?}");
+    let kept = encode_audio(&path, &facts, &plan(&facts, &[], None), 0).unwrap();
+    let heard = samples(&kept.write(dir.path(), "a0")).iter().filter(|sample| sample.abs() > 0.05).count();
+    assert!(heard > 48_000, "{heard} samples of two seconds of sound");
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Streams that a programme's table comes to list later, as when a channel's sound changes its codec between two broadcasts.
+//! Streams that a programme's table lists and no demuxer hands out, at first or later, as when a channel's sound changes its
+//! codec between two broadcasts.
 //!
-//! `tsdemux` hands out what the first table lists, and of a stream whose type changes what it was before. What comes later
-//! is not taken, and counted, so that a video whose sound ends or begins in the middle does not so without a word.
+//! `tsdemux` hands out what it knows of the first table, and of a stream whose type changes what it was before. What comes
+//! later or stays unknown is not taken, and counted, so that a video does not lack its sound, or lose it in the middle, without
+//! a word. Of the first table that is what has packets: recorders often leave a channel's other streams in its table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::streams::Kind;
 use super::programme::LeftOut;
@@ -20,6 +22,9 @@ pub(super) struct Later {
     number: Vec<u8>,
     /// Numbers of packets and types that its first table lists.
     first: BTreeSet<(u16, u8)>,
+    /// Of those the ones that carry picture or sound by their types, and the ones of them that have packets.
+    media: BTreeMap<u16, Kind>,
+    met: BTreeSet<u16>,
     /// Those that later ones list beside them, as far as they carry picture or sound.
     new: BTreeSet<(u16, u8, Kind)>,
 }
@@ -28,11 +33,17 @@ impl Later {
     /// Behind the first one, in packets with the number `pid`.
     pub(super) fn than(pid: u16, table: &[u8]) -> Self {
         let first = rows(table).iter().map(|row| (row.pid, row.kind)).collect();
-        Self { pid, number: table[3..5].to_vec(), first, new: BTreeSet::new() }
+        let media = rows(table).iter().filter_map(|row| Some((row.pid, row.media()?))).collect();
+        Self { pid, number: table[3..5].to_vec(), first, media, met: BTreeSet::new(), new: BTreeSet::new() }
     }
 
     /// Takes a packet of the stream.
     pub(super) fn takes(&mut self, pid: u16, packet: &[u8]) {
+        if self.media.contains_key(&pid) && !self.met.contains(&pid) {
+            // Types of sound on discs are those of marks and subtitles elsewhere, which come in tables.
+            let begins = |payload: &Payload<'_>| payload.begins && payload.body.starts_with(&[0, 0, 1]);
+            self.met.extend(Payload::of(packet).filter(begins).map(|_| pid));
+        }
         if pid != self.pid || self.new.len() >= MOST_STREAMS {
             return;
         }
@@ -45,19 +56,21 @@ impl Later {
         self.new.extend(media.filter(|(pid, kind, _)| !self.first.contains(&(*pid, *kind))));
     }
 
-    /// What was listed later and not handed out: `handed_out` tells it of a stream by the number of its packets.
+    /// What was listed and not handed out: `handed_out` tells it of a stream by the number of its packets.
     pub(super) fn left_out(&self, handed_out: impl Fn(u16) -> bool) -> LeftOut {
         let mut left_out = LeftOut::default();
         let before = |pid: u16| self.first.iter().any(|(first, _)| *first == pid);
         let missed = self.new.iter().filter(|(pid, _, _)| before(*pid) || !handed_out(*pid));
         missed.for_each(|(_, _, kind)| left_out.add(*kind));
+        let unknown = self.met.iter().filter(|pid| !handed_out(**pid)).filter_map(|pid| self.media.get(pid));
+        unknown.for_each(|kind| left_out.add(*kind));
         left_out
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables::tests::of_programme;
+    use super::super::tables::tests::{of_programme, packet};
     use super::super::tables::{PROGRAMME, Payload};
     use super::*;
 
@@ -78,5 +91,18 @@ mod tests {
         }
         assert_eq!(later.left_out(|_| false), LeftOut { pictures: 1, sounds: 2 });
         assert_eq!(later.left_out(|pid| pid != 0x105), LeftOut { pictures: 1, sounds: 1 });
+    }
+
+    #[test]
+    fn what_the_first_table_lists_is_counted_where_it_has_packets_and_nobody_hands_it_out() {
+        let streams = [(0x1b, 0x101), (0x0f, 0x102), (0x82, 0x103), (0x86, 0x104), (0x03, 0x105)];
+        let first = of_programme(1, 0x100, &streams);
+        let mut later = Later::than(0x100, Payload::of(&first).unwrap().section(PROGRAMME).unwrap());
+        for pid in [0x101, 0x102, 0x103, 0x103] {
+            later.takes(pid, &packet(pid, &[0, 0, 1, 0xbd]));
+        }
+        // Marks of broadcasters share a type with DTS and come in tables; of the last one nothing comes at all.
+        later.takes(0x104, &packet(0x104, &[0, 0xfc, 0x30]));
+        assert_eq!(later.left_out(|pid| pid == 0x101), LeftOut { pictures: 0, sounds: 2 });
     }
 }

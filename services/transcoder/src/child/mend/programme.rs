@@ -4,9 +4,10 @@
 //! a whole channel that may be a radio without a picture. So the first one with a picture is taken: demuxers are shown a
 //! table of programmes that lists no other. What the others hold is counted, so that the video comes with a warning.
 //!
-//! Sound that a programme's table lists as private data, and says nothing more of: so ffmpeg writes AAC and MPEG sound with
-//! `-mpegts_m2ts_mode`. `tsdemux` makes no pad of such a stream, and the video came out without its sound. What it is its
-//! first bytes tell; so demuxers are shown the table with the stream's true type.
+//! Sound that a programme's table lists as private data, as ffmpeg writes AAC and MPEG sound with `-mpegts_m2ts_mode`, or under
+//! a type of discs and broadcasters that `tsdemux` does not know, as DTS has it everywhere. It makes no pad of such a stream,
+//! and the video came out without its sound. What it is its first bytes tell; so demuxers are shown the table with a type
+//! that they know.
 //!
 //! Tables come again every few packets, each time with the same bytes, so they are looked for in whatever is read. What is
 //! not done: tables that are longer than a packet are left as they are.
@@ -23,7 +24,7 @@ use super::super::whole::Whole;
 use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
 use super::first;
 use super::tables::{
-    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, assembled, payloads, pid_of, programmes, rows, sealed,
+    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, payloads, pid_of, programmes, rows, sealed,
 };
 
 /// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
@@ -32,6 +33,17 @@ const LOOKED_THROUGH: usize = 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 /// Names of packets that carry sound (2.4.3.7).
 const SOUND: std::ops::RangeInclusive<u8> = 0xc0..=0xdf;
+/// The same of packets of private data, and of those with a name of their own (2.4.3.7), as discs and broadcasters have it.
+const PRIVATE_SOUND: [u8; 2] = [0xbd, 0xfd];
+/// Types that are sound where discs and broadcasters use them, mostly DTS, and of which demuxers make nothing.
+const UNKNOWN_TYPES: [u8; 5] = [0x82, 0x85, 0x86, 0xa1, 0xa2];
+/// Types that are known as sound where a disc names itself, and else taken for nothing or for another sound.
+const TRUE_HD: u8 = 0x83;
+const DISC_EAC3: u8 = 0x84;
+/// What the first packet of TrueHD holds behind its length and time.
+const TRUE_HD_SYNC: [u8; 4] = [0xf8, 0x72, 0x6f, 0xba];
+/// Descriptions of private data that demuxers know sound by: DVB's of AC-3 and E-AC-3.
+const TAKEN_BY_DESCRIPTION: [u8; 2] = [0x6a, 0x7a];
 /// Packets with no content, as the number of a programme's that is not to be found.
 const NOWHERE: [u8; 4] = [0, 0, 0xff, 0xff];
 /// Where in a programme's table the number of the packets with its clock stands (2.4.4.9).
@@ -64,6 +76,13 @@ impl LeftOut {
         match kind {
             Kind::Video => self.pictures += 1,
             Kind::Audio => self.sounds += 1,
+        }
+    }
+
+    /// Counts the sound of a row, unless the row says itself that it is sound: who meets its packets counts it then.
+    fn add_unless_listed(&mut self, row: &Row<'_>) {
+        if row.media().is_none() {
+            self.add(Kind::Audio);
         }
     }
 
@@ -183,13 +202,18 @@ struct Renaming {
 
 fn name(head: &[u8], table: &[u8], left_out: &mut LeftOut) -> Renaming {
     let (mut new, mut waits) = (table.to_vec(), false);
-    // Streams of private data that the table says nothing more of.
-    for row in rows(table).iter().filter(|row| row.kind == PRIVATE && row.descriptions.is_empty()) {
+    let is_disc = is_of_disc(table);
+    for row in rows(table).iter().filter(|row| is_unsure(row, is_disc)) {
         match begins(head, row.pid) {
             // One of several packets does not lie in one piece, and stays as it is.
-            Some(Sound::Of(_)) if table.len() > LONGEST => left_out.add(Kind::Audio),
+            Some(Sound::Of(_)) if table.len() > LONGEST => left_out.add_unless_listed(row),
             Some(Sound::Of(kind)) => new[row.at] = kind,
-            Some(Sound::Unknown) => left_out.add(Kind::Audio),
+            // Without the name of a disc its demuxer takes it for another sound, and nothing plays.
+            Some(Sound::Unknown) if row.kind == TRUE_HD && table.len() <= LONGEST => {
+                new[row.at] = PRIVATE;
+                left_out.add(Kind::Audio);
+            }
+            Some(Sound::Unknown) => left_out.add_unless_listed(row),
             Some(Sound::None) => {}
             None => waits = true,
         }
@@ -197,9 +221,18 @@ fn name(head: &[u8], table: &[u8], left_out: &mut LeftOut) -> Renaming {
     Renaming { table: (new != table).then(|| sealed(new)), waits }
 }
 
-/// What a stream of private data begins with.
+/// May it be sound that the demuxer makes nothing of, or the wrong thing?
+fn is_unsure(row: &Row<'_>, is_disc: bool) -> bool {
+    match row.kind {
+        PRIVATE => !row.is_described_by(&TAKEN_BY_DESCRIPTION),
+        TRUE_HD | DISC_EAC3 => !is_disc,
+        kind => UNKNOWN_TYPES.contains(&kind),
+    }
+}
+
+/// What a stream begins with.
 enum Sound {
-    /// Sound of this type (2.4.4.10).
+    /// Sound of this type (2.4.4.10, ATSC A/52, or as `tsdemux` has it).
     Of(u8),
     Unknown,
     None,
@@ -208,7 +241,8 @@ enum Sound {
 fn begins(head: &[u8], pid: u16) -> Option<Sound> {
     let first = payloads(head).find(|it| it.pid == pid && it.begins)?.body;
     let [0, 0, 1, name, _, _, _, _, skip, rest @ ..] = first else { return Some(Sound::None) };
-    if !SOUND.contains(name) {
+    let is_private = PRIVATE_SOUND.contains(name);
+    if !SOUND.contains(name) && !is_private {
         return Some(Sound::None);
     }
     let kind = rest.get(usize::from(*skip)..).and_then(|sound| match sound {
@@ -216,9 +250,18 @@ fn begins(head: &[u8], pid: u16) -> Option<Sound> {
         [0xff, next, ..] if next & 0xf6 == 0xf0 => Some(0x0f),
         [0xff, next, ..] if next & 0xe0 == 0xe0 && next & 0x06 != 0 && next & 0x18 != 0x08 => Some(0x03),
         [0x56, next, ..] if next & 0xe0 == 0xe0 => Some(0x11),
+        // Frames of version 11 and later are those of E-AC-3.
+        [0x0b, 0x77, _, _, _, version, ..] => Some(if version >> 3 > 10 { 0x87 } else { 0x81 }),
+        [0x7f, 0xfe, 0x80, 0x01, ..] => Some(0x8a),
         _ => None,
     });
-    Some(kind.map_or(Sound::Unknown, Sound::Of))
+    let is_true_hd = rest.get(usize::from(*skip) + 4..).is_some_and(|sound| sound.starts_with(&TRUE_HD_SYNC));
+    Some(match kind {
+        Some(kind) => Sound::Of(kind),
+        // Private data is many things.
+        None if is_private && !is_true_hd => Sound::None,
+        None => Sound::Unknown,
+    })
 }
 
 struct Renamed {
@@ -293,6 +336,28 @@ mod tests {
         assert!(matches!(look(silent), Look::Unfinished(found) if found.tables.is_empty()), "its sound may come yet");
         assert_eq!(look(&[0x47; 4096]), Look::Unfinished(Found::default()));
         assert_eq!(look(b"RIFF"), Look::Unfinished(Found::default()));
+    }
+
+    #[test]
+    fn sound_under_a_type_that_demuxers_do_not_know_gets_one_that_they_do() {
+        let seen = |kind: u8, name: u8, sound: &[u8]| {
+            let listed =
+                [tables::of_programmes(&[(1, 0x100)]), tables::of_programme(1, 0x100, &[(0x1b, 1), (kind, 2)])];
+            let pes = [&[0, 0, 1, name, 0, 0, 0x80, 0, 0], sound].concat();
+            let stream = [listed.concat(), tables::packet(2, &pes), tables::packet(0x1fff, &[]).repeat(2)].concat();
+            let Look::Finished(found) = look(&stream) else { panic!("the sound is there") };
+            (found.tables.first().map(|table| rows(&table.new)[1].kind), found.left_out.sounds)
+        };
+        let (dts, ac3, eac3) = ([0x7f, 0xfe, 0x80, 1], [0x0b, 0x77, 1, 2, 0x14, 0x40], [0x0b, 0x77, 1, 2, 0x14, 0x80]);
+        for kind in [0x82, 0x85, 0x86, 0xa2, PRIVATE] {
+            assert_eq!(seen(kind, 0xbd, &dts), (Some(0x8a), 0), "{kind:#x}");
+        }
+        assert_eq!((seen(PRIVATE, 0xbd, &ac3), seen(DISC_EAC3, 0xfd, &eac3)), ((Some(0x81), 0), (Some(0x87), 0)));
+        assert_eq!(seen(TRUE_HD, 0xbd, &[0xa0, 0x23, 0, 0, 0xf8, 0x72, 0x6f, 0xba]), (Some(PRIVATE), 1));
+        // Subtitles, marks, and what is known: left as it is.
+        for (kind, name, bytes) in [(PRIVATE, 0xbd, &[0x10, 2][..]), (0x82, 0xbd, &[1, 2, 3]), (0x81, 0xbd, &dts)] {
+            assert_eq!(seen(kind, name, bytes), (None, 0), "{kind:#x}");
+        }
     }
 
     #[test]

@@ -10,13 +10,16 @@ pub(super) const CHECKSUM_BYTES: usize = 4;
 /// Streams of private data (2.4.4.10), which descriptions may name.
 pub(super) const PRIVATE: u8 = 6;
 /// Types of streams that carry pictures, and sound: MPEG's own, and those of broadcasters and discs.
-const PICTURES: [u8; 11] = [0x01, 0x02, 0x10, 0x1b, 0x20, 0x21, 0x24, 0x33, 0x42, 0xd1, 0xea];
-const SOUNDS: [u8; 12] = [0x03, 0x04, 0x0f, 0x11, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87];
+const PICTURES: [u8; 12] = [0x01, 0x02, 0x10, 0x1b, 0x20, 0x21, 0x24, 0x33, 0x42, 0xd1, 0xdb, 0xea];
+const SOUNDS: [u8; 18] =
+    [0x03, 0x04, 0x0f, 0x11, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x8a, 0xa1, 0xa2, 0xc1, 0xc2, 0xcf];
 /// Descriptions (EN 300 468, 6.1) that name private data as sound.
 const SOUND_DESCRIPTIONS: [u8; 4] = [0x6a, 0x7a, 0x7b, 0x7c];
 /// The description that holds a registered name, and such names of sound and of pictures.
 const REGISTERED: u8 = 5;
-const SOUND_NAMES: [&[u8]; 5] = [b"AC-3", b"EAC3", b"BSSD", b"Opus", b"DTS1"];
+const SOUND_NAMES: [&[u8]; 8] = [b"AC-3", b"AC-4", b"EAC3", b"BSSD", b"Opus", b"DTS1", b"DTS2", b"DTS3"];
+/// The name of a disc.
+const DISC: &[u8] = b"HDMV";
 const PICTURE_NAMES: [&[u8]; 3] = [b"HEVC", b"VC-1", b"AV01"];
 
 /// What a packet carries, and whether something begins in it.
@@ -108,14 +111,30 @@ impl Row<'_> {
     }
 
     fn described(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        let mut rest = self.descriptions;
-        std::iter::from_fn(move || {
-            let [tag, length, after @ ..] = rest else { return None };
-            let (body, next) = after.split_at_checked(usize::from(*length))?;
-            rest = next;
-            Some((*tag, body))
-        })
+        descriptions(self.descriptions)
     }
+
+    /// Does one of these descriptions belong to it?
+    pub(super) fn is_described_by(&self, tags: &[u8]) -> bool {
+        self.described().any(|(tag, _)| tags.contains(&tag))
+    }
+}
+
+/// Descriptions one by one: their tags and bodies.
+fn descriptions(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let [tag, length, after @ ..] = rest else { return None };
+        let (body, next) = after.split_at_checked(usize::from(*length))?;
+        rest = next;
+        Some((*tag, body))
+    })
+}
+
+/// Does a programme's table say that it is that of a disc, or of a camcorder that writes like one?
+pub(super) fn is_of_disc(table: &[u8]) -> bool {
+    let end = 12 + length_of(&table[10..]);
+    let described = table.get(12..end).unwrap_or_default();
+    descriptions(described).any(|(tag, body)| tag == REGISTERED && body.starts_with(DISC))
 }
 
 /// The streams of a programme's table.
