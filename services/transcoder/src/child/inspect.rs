@@ -12,6 +12,7 @@ use super::demux::{self, Demuxed, Trouble, Until};
 use super::edits::{self, Ends};
 use super::mend::Walked;
 use super::mend::clock::Watched;
+use super::mend::map;
 use super::mend::programme::{self, Named};
 use super::met::Met;
 use super::mp4::{self, Bytes as _};
@@ -65,6 +66,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         None => Arc::clone(ranges),
     };
     let Named { ranges: seen, mut left_out, programme } = programme::named(&seen, &head).map_err(unreadable)?;
+    let seen = map::mapped(&seen, &head).map_err(unreadable)?;
     let walked = chain_of(&head, index.as_ref()).map(|container| mend::walked(&seen, container)).transpose()?;
     let Walked { mut damage, filled } = walked.unwrap_or_default();
     let mut ranges = match chain_of(&head, index.as_ref()) {

@@ -8,7 +8,7 @@
 //!
 //! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; there may be several programmes, or
 //! one whose table hides its sound: [`programme`]; its first times may be damaged: [`first`]; and that table may change:
-//! [`later`].
+//! [`later`]. A program stream may not say what its pictures are: [`map`].
 //!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
 
@@ -32,6 +32,7 @@ mod flv;
 mod fragments;
 mod later;
 mod lines;
+pub(super) mod map;
 mod matroska;
 pub(super) mod programme;
 pub(super) mod tables;
@@ -49,9 +50,9 @@ const WINDOW_BYTES: usize = 256 * 1024;
 pub(crate) fn seen(ranges: &Arc<dyn Ranges>, facts: &SourceFacts, ends: Ends) -> Result<Seen, Failure> {
     let ranges = match facts.container {
         Container::MpegTs => programme::named_anew(ranges).map_err(unreadable)?,
+        Container::MpegPs => map::mapped_anew(ranges).map_err(unreadable)?,
         Container::Mp4
         | Container::Matroska
-        | Container::MpegPs
         | Container::Avi
         | Container::Flv
         | Container::Ogg

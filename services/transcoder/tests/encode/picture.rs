@@ -192,6 +192,23 @@ fn pixels_that_are_not_square_colours_of_full_range_and_deep_samples_come_out_ri
 }
 
 #[test]
+fn a_program_stream_shows_its_pictures_though_it_does_not_say_how_they_are_coded() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2 -c:a mp2 -f vob";
+    for coding in ["libx264 -preset veryfast", "libx265 -preset ultrafast -x265-params log-level=none", "mpeg4"] {
+        let path = clip(dir.path(), "a.vob", &format!("{sources} -c:v {coding}"));
+        let facts = facts(&path);
+        assert!(facts.video.is_some() && facts.audio.is_some(), "{coding}: {facts:?}");
+        let plan = plan(&facts, &[90], None);
+        let kept = encode_whole(&path, &facts, &plan);
+        let frames: u64 = kept.made("v90").iter().map(|made| made.samples).sum();
+        assert_eq!(frames, 50, "{coding}");
+        let ssim = ssim(&kept.write(dir.path(), "v90"), &path, &facts, "", &plan.rungs[0]);
+        assert!(ssim > 0.95, "{coding}: {ssim}");
+    }
+}
+
+#[test]
 fn interlaced_pictures_keep_their_frames_and_times() {
     let dir = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=size=720x576:rate=50:duration=3 -vf tinterlace=4,fieldorder=tff";
