@@ -144,6 +144,9 @@ fn known_tag(tag: &str) -> Option<&'static str> {
         "AVdn" => Some("Avid DNxHD"),
         "AVdh" => Some("Avid DNxHR"),
         "CFHD" => Some("GoPro CineForm"),
+        // As `edits` names them anew: v308 and yuv2.
+        "VUY8" => Some("uncompressed video of 4:4:4 samples, v308"),
+        "YSU8" => Some("uncompressed video of signed samples, yuv2"),
         "icod" => Some("Apple Intermediate Codec"),
         tag if tag.starts_with("UL") || tag.starts_with("UQ") => Some("Ut Video"),
         _ => None,

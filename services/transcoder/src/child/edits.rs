@@ -12,7 +12,9 @@
 //! decoded last and shown before the end are lost. So it is given an edit that ends later, and what is shown from the
 //! true end on is left out by [`super::video`].
 //!
-//! The name of a codec: it knows DNxHD, and of DNxHR, which the same decoder reads, it knows no name.
+//! The name of a codec: it knows DNxHD, and of DNxHR, which the same decoder reads, it knows no name. Two kinds of uncompressed
+//! pictures it takes for others whose samples lie otherwise, and colours came out wrong: under names that nobody knows they
+//! are refused by name.
 
 use std::sync::Arc;
 
@@ -34,8 +36,8 @@ const LONGEST_INDEX: u64 = 160 << 20;
 const ROWS_AT: usize = 8;
 /// Where in a list of descriptions (8.5.2) the first one's name lies.
 const NAME_AT: usize = 12;
-/// Names of codecs that `qtdemux` does not know, and those under which it does.
-const KNOWN_AS: [(&[u8], &[u8]); 1] = [(b"AVdh", b"AVdn")];
+/// Names of codecs that `qtdemux` does not know or knows wrongly, and those under which it does, or does not.
+const KNOWN_AS: [(&[u8], &[u8]); 3] = [(b"AVdh", b"AVdn"), (b"v308", b"VUY8"), (b"yuv2", b"YSU8")];
 /// An edit that plays at its own speed.
 const OWN_SPEED: u32 = 0x1_0000;
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, Span, VideoFacts};
 
 use super::super::demux::Demuxed;
-use super::super::mend::programme::LeftOut;
+use super::super::mend::programme::{self, LeftOut};
 use super::super::met::Met;
 use super::super::samples::Summary;
 use super::super::source::Ranges;
 use super::super::streams::{self, Candidate, Kind};
+use super::super::whole::unreadable;
 use super::super::{bare, codecs, limits, mend, picture, trial};
 use super::index::{MISSING_TOLERANCE_MS, streams_text};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
@@ -50,11 +51,13 @@ impl Facts<'_> {
         let videos: Vec<&Met> = self.of(Kind::Video);
         let audios: Vec<&Met> = self.of(Kind::Audio);
         if videos.is_empty() && audios.is_empty() {
+            self.is_clear()?;
             return Err(self.no_streams());
         }
         let video = self.choose_video(&videos)?;
         let audio = self.choose_audio(&audios)?;
         if video.is_none() && audio.is_none() {
+            self.is_clear()?;
             let failure = Failure::new(FailureCode::SourceNoSamples, "streams are declared and hold nothing");
             return Err(failure.with("expected", streams_text(videos.len() + audios.len())));
         }
@@ -109,6 +112,16 @@ impl Facts<'_> {
 
     fn of(&self, kind: Kind) -> Vec<&Met> {
         self.demuxed.streams.iter().filter(|s| s.kind == Some(kind)).collect()
+    }
+
+    /// Refuses a transport stream whose packets are scrambled: of such packets demuxers make nothing.
+    fn is_clear(&self) -> Result<(), Failure> {
+        if self.container != Container::MpegTs || !programme::is_scrambled(self.ranges).map_err(unreadable)? {
+            return Ok(());
+        }
+        Err(Failure::new(FailureCode::SourceEncrypted, "by the heads of its packets")
+            .with("kind", "recording")
+            .with("found", "scrambled, as pay television is sent"))
     }
 
     fn no_streams(&self) -> Failure {
