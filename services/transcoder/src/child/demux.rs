@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use gst::prelude::*;
 
+use super::codecs;
 use super::decode::{make, own};
 use super::met::{Met, Shared, lock, take_streams};
 use super::numbers;
@@ -18,6 +19,8 @@ use crate::order::{Failure, FailureCode, Output};
 
 /// How long one look for a message may take.
 const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// Looks without any movement at what is of a kind that is not taken, and that nobody may know how to read: 1 s.
+const REFUSED_LOOKS: u32 = 50;
 /// Buffers after which a stream that showed nothing yet is taken for empty.
 const ENOUGH_BUFFERS: usize = 4000;
 
@@ -81,7 +84,8 @@ pub fn read(
     let met: Shared<Vec<Shared<Met>>> = Arc::default();
     take_streams(&pipeline, &parsebin, &met, max_samples);
 
-    let mut reading = Reading { pipeline, met, source, collection: None, demuxed: Demuxed::default() };
+    let (kind, demuxed) = (Arc::clone(&container), Demuxed::default());
+    let mut reading = Reading { pipeline, met, source, kind, collection: None, demuxed };
     let result = reading.run(until, output);
     reading.demuxed.length_ns = reading.pipeline.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds);
     let stopped = reading.pipeline.set_state(gst::State::Null);
@@ -126,6 +130,8 @@ struct Reading {
     pipeline: gst::Pipeline,
     met: Shared<Vec<Shared<Met>>>,
     source: gst::Element,
+    /// Caps of the whole, as soon as they are known.
+    kind: Shared<Option<gst::Caps>>,
     collection: Option<gst::StreamCollection>,
     demuxed: Demuxed,
 }
@@ -151,12 +157,20 @@ impl Reading {
             }
             if moved || message.is_none() {
                 patience.looked(moved, source::is_waiting(&self.source));
+                if patience.quiet() >= REFUSED_LOOKS && self.is_refused() {
+                    return Ok(());
+                }
                 patience.lasts("demuxer")?;
             }
             if until == Until::Known && (self.all_known() || count > ENOUGH_BUFFERS) {
                 return Ok(());
             }
         }
+    }
+
+    /// Is it of a kind that is not taken? Of one that looks like a stream and has no parser, nothing ever comes.
+    fn is_refused(&self) -> bool {
+        lock(&self.kind).as_ref().is_some_and(|caps| codecs::container(caps).is_err())
     }
 
     /// Takes a message; true when it is the last.

@@ -88,6 +88,14 @@ async fn a_rate_that_nothing_is_recorded_at_is_a_broken_header() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bare_pictures_are_refused_by_name_and_stall_nothing() {
+    let nest = Nest::new(|_| {});
+    let path = clip(nest.dir.path(), "a.ivf", "-f lavfi -i testsrc2=s=64x48:d=2 -c:v libvpx -deadline realtime");
+    let failure = nest.inspect(Source::file(&path)).await.unwrap_err();
+    assert_eq!(failure.code, FailureCode::SourceContainerUnsupported, "{failure}");
+}
+
 /// The file with other bytes so far behind a name in it.
 fn with(mut file: Vec<u8>, name: &[u8], behind: usize, new: &[u8]) -> Vec<u8> {
     let at = file.windows(name.len()).position(|part| part == name).unwrap() + behind;
