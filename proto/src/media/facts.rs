@@ -203,6 +203,9 @@ pub struct SourceFacts {
     /// Packets of a transport stream that are missing by their numbers, at least.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost_packets: u64,
+    /// Recordings that follow the first one in the same file, as where files were joined byte by byte; they are not played.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_recordings: u64,
     /// Length in milliseconds that the source states for itself, where far less is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promised_ms: Option<u64>,

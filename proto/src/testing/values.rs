@@ -155,6 +155,7 @@ pub fn source_facts(ms: u64) -> SourceFacts {
         promised_ms: None,
         damage: vec![],
         lost_packets: 0,
+        more_recordings: 0,
     }
 }
 

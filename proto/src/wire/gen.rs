@@ -126,6 +126,8 @@ pub struct SourceFacts {
     pub damage: ::prost::alloc::vec::Vec<Span>,
     #[prost(uint64, tag = "15")]
     pub lost_packets: u64,
+    #[prost(uint64, tag = "16")]
+    pub more_recordings: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Span {

@@ -26,7 +26,7 @@ message! {
     AudioFacts as AudioFacts { stream, codec, sample_rate, channels, language, first_ns, end_ns, longest_gap_ns, leaps_over_ns }
     SourceFacts as SourceFacts {
         container, cut, zero_ns, end_ns, video, audio, video_streams, audio_streams, subtitle_streams, has_location,
-        has_device, keyframe_gaps_ms, promised_ms, damage, lost_packets
+        has_device, keyframe_gaps_ms, promised_ms, damage, lost_packets, more_recordings
     }
     Rung as Rung { id, width, height, crf, max_bps, buffer_ms, threads }
     VideoPlan as VideoPlan { timescale, frame_rate, keep_every, keyframe_ns }

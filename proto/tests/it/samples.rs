@@ -86,6 +86,7 @@ fn sources() -> Vec<(&'static str, Event)> {
         ("SourceAccepted-damaged", SourceAccepted { facts: damaged_facts() }.into()),
         ("SourceAccepted-paused", SourceAccepted { facts: paused_facts() }.into()),
         ("SourceAccepted-still-at-its-end", SourceAccepted { facts: still_facts() }.into()),
+        ("SourceAccepted-joined", SourceAccepted { facts: joined_facts() }.into()),
         ("SourceRejected", SourceRejected { problem: problem() }.into()),
         ("CheckFailed", CheckFailed { problem: Problem::new(Code::ChildStalled), attempts: 2 }.into()),
     ]
@@ -141,6 +142,7 @@ fn facts() -> SourceFacts {
         promised_ms: None,
         damage: vec![],
         lost_packets: 0,
+        more_recordings: 0,
     }
 }
 
@@ -154,6 +156,10 @@ fn still_facts() -> SourceFacts {
     let facts = facts();
     let video = facts.video.map(|video| VideoFacts { last_ns: 90_040_000_000, ..video });
     SourceFacts { video, ..facts }
+}
+
+fn joined_facts() -> SourceFacts {
+    SourceFacts { more_recordings: 3, ..bare_facts() }
 }
 
 fn bare_facts() -> SourceFacts {
@@ -184,6 +190,7 @@ fn bare_facts() -> SourceFacts {
         promised_ms: None,
         damage: vec![],
         lost_packets: 0,
+        more_recordings: 0,
     }
 }
 

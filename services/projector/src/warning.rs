@@ -62,6 +62,11 @@ pub enum Warning {
         /// How many, at least.
         packets: u64,
     },
+    /// The file is several that were joined byte by byte; the first one is taken.
+    RecordingsDropped {
+        /// How many were left out.
+        dropped: u64,
+    },
     /// Inside the file picture or sound is missing.
     MediaMissing {
         /// Milliseconds without a picture.
@@ -144,6 +149,13 @@ impl Warning {
                  Copy it again from its origin if you need them.",
                 count(u32::try_from(*packets).unwrap_or(u32::MAX), "packet", "is", "are")
             ),
+            Warning::RecordingsDropped { dropped } => {
+                let more = count(u32::try_from(*dropped).unwrap_or(u32::MAX), "more recording", "was", "were");
+                format!(
+                    "The file is several that were joined to one: {more} left out. \
+                     Send each as a file of its own, or join them with a program for video."
+                )
+            }
             Warning::MediaMissing { picture_ms, sound_ms } => {
                 let picture = (*picture_ms > 0).then(|| format!("{} of the picture", seconds(*picture_ms)));
                 let sound = (*sound_ms > 0).then(|| format!("{} of the sound", seconds(*sound_ms)));
@@ -230,6 +242,7 @@ fn of_source(facts: &SourceFacts) -> Vec<Warning> {
         video.is_some_and(|video| video.interlaced).then_some(Warning::Deinterlaced),
         cut_short,
         (facts.lost_packets > 0).then_some(Warning::PacketsLost { packets: facts.lost_packets }),
+        (facts.more_recordings > 0).then_some(Warning::RecordingsDropped { dropped: facts.more_recordings }),
         facts.has_location.then_some(Warning::SourceHasLocation),
         facts.has_device.then_some(Warning::SourceHasDevice),
     ]
@@ -311,6 +324,7 @@ mod tests {
         facts.video_streams = 2;
         facts.subtitle_streams = 8;
         facts.lost_packets = 31;
+        facts.more_recordings = 2;
         facts.has_location = true;
         facts.video.as_mut().expect("a picture").dynamic_range = DynamicRange::Hlg;
         facts.audio.as_mut().expect("sound").channels = 6;
@@ -326,6 +340,11 @@ mod tests {
                 "code": "packets_lost", "packets": 31,
                 "detail": "31 packets are missing from the recording: pictures and sound around them are damaged or left out. \
                            Copy it again from its origin if you need them.",
+            },
+            {
+                "code": "recordings_dropped", "dropped": 2,
+                "detail": "The file is several that were joined to one: 2 more recordings were left out. \
+                           Send each as a file of its own, or join them with a program for video.",
             },
             {
                 "code": "source_has_location",

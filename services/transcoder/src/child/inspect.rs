@@ -68,7 +68,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let Named { ranges: seen, mut left_out, programme } = programme::named(&seen, &head).map_err(unreadable)?;
     let seen = map::mapped(&seen, &head).map_err(unreadable)?;
     let walked = chain_of(&head, index.as_ref()).map(|container| mend::walked(&seen, container)).transpose()?;
-    let Walked { mut damage, filled } = walked.unwrap_or_default();
+    let Walked { mut damage, filled, more } = walked.unwrap_or_default();
     let mut ranges = match chain_of(&head, index.as_ref()) {
         Some(container) => mend::passed_over(&seen, container, &damage)?,
         None => seen,
@@ -86,7 +86,9 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     if container == Container::Audio {
         frames_follow(&demuxed, &Whole(&read))?;
     }
-    let (mut lost, mut lost_packets) = (damage.iter().any(mend::is_loss), 0);
+    // Where another recording begins the first one ends, and lost nothing.
+    let lost_spans = damage.iter().filter(|span| mend::is_loss(span)).count();
+    let (mut lost, mut lost_packets) = (lost_spans > usize::from(more > 0), 0);
     if let Some(watched) = watched.filter(|_| container == Container::MpegTs) {
         damage = watched.leaps().map_err(unreadable)?;
         (lost, lost_packets) = (watched.lost(), watched.missing());
@@ -112,9 +114,21 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let bare = bare.flatten();
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
     let demuxed = &demuxed;
-    let facts =
-        Facts { ranges, limits, output, container, demuxed, left_out, damage, lost, lost_packets, promised_ms, bare }
-            .state()?;
+    let facts = Facts {
+        ranges,
+        limits,
+        output,
+        container,
+        demuxed,
+        left_out,
+        damage,
+        lost,
+        lost_packets,
+        more,
+        promised_ms,
+        bare,
+    }
+    .state()?;
     limits::length_fits(limits, &facts)?;
     Ok(facts)
 }
@@ -125,6 +139,7 @@ fn chain_of(head: &[u8], index: Option<&mp4::Index>) -> Option<Container> {
         Sniffed::Ebml => Some(Container::Matroska),
         Sniffed::IsoMedia => index.is_some_and(|index| index.fragmented).then_some(Container::Mp4),
         Sniffed::Unknown if head.starts_with(b"FLV") => Some(Container::Flv),
+        Sniffed::Unknown if head.starts_with(b"OggS") => Some(Container::Ogg),
         Sniffed::Unknown => (head.starts_with(b"RIFF") && head.get(8..12)? == b"AVI ").then_some(Container::Avi),
         Sniffed::Still(_) | Sniffed::Other(_) => None,
     }

@@ -19,10 +19,11 @@ use spool_proto::media::{Container, SourceFacts, Span};
 
 use super::edits::{self, Ends, Seen};
 use super::mp4::Bytes;
-use super::patched::{Change, patched};
+use super::patched::{Change, patched, shorter};
 use super::source::Ranges;
 use super::whole::{Whole, unreadable};
 use crate::order::Failure;
+use joined::Joined;
 use lines::Lines;
 
 mod avi;
@@ -30,6 +31,7 @@ pub(super) mod clock;
 mod first;
 mod flv;
 mod fragments;
+mod joined;
 mod later;
 mod lines;
 pub(super) mod map;
@@ -63,7 +65,8 @@ pub(crate) fn seen(ranges: &Arc<dyn Ranges>, facts: &SourceFacts, ends: Ends) ->
     edits::seen(&passed_over(&ranges, facts.container, &facts.damage)?, facts.container, ends)
 }
 
-/// The source with fillers over what is damaged, and steady clocks over where they leap.
+/// The source up to another recording that follows the first one, with fillers over what is damaged, and steady clocks over
+/// where they leap.
 pub(super) fn passed_over(
     ranges: &Arc<dyn Ranges>,
     container: Container,
@@ -71,6 +74,13 @@ pub(super) fn passed_over(
 ) -> Result<Arc<dyn Ranges>, Failure> {
     if damage.is_empty() {
         return Ok(Arc::clone(ranges));
+    }
+    let size = ranges.size_bytes();
+    if container != Container::MpegTs
+        && let Some((last, damage)) = damage.split_last()
+        && last.offset + last.length == size
+    {
+        return passed_over(&shorter(ranges, last.offset), container, damage);
     }
     let filler = match kind(container) {
         Some(Kind::Flv) => flv::filler,
@@ -103,12 +113,15 @@ pub(super) struct Walked {
     pub(super) damage: Vec<Span>,
     /// Of each track, by its number, whose encoder filled its last block up: for how many nanoseconds.
     pub(super) filled: BTreeMap<u64, u64>,
+    /// How many recordings follow the first one.
+    pub(super) more: u64,
 }
 
 /// Walks along the links of this container.
 pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<Walked, Failure> {
     let whole = Whole(ranges);
-    let (mut window, mut filled, mut lines) = (Window::new(&whole), BTreeMap::new(), Lines::default());
+    let (mut window, mut filled) = (Window::new(&whole), BTreeMap::new());
+    let (mut more, mut lines) = (Joined::default(), Lines::default());
     let found = match kind(container) {
         Some(Kind::Flv) => {
             let mut tags = flv::Tags::default();
@@ -119,7 +132,7 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
         Some(Kind::Matroska) => {
             let mut elements = matroska::Elements::default();
             let found = walk(&mut window, &mut elements);
-            filled = elements.filled;
+            (filled, more) = (elements.filled, elements.more);
             found
         }
         Some(Kind::Fragments) => {
@@ -131,15 +144,23 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
         Some(Kind::Avi) => {
             let mut chunks = avi::Chunks::default();
             let found = walk(&mut window, &mut chunks);
+            more = joined::of(&mut window, container).map_err(unreadable)?;
             found.map(|found| chunks.damage(found))
         }
         // What leaps in a transport stream is found by who reads it to its end: see [`clock::Watched`].
-        None => Ok(Vec::new()),
+        None => joined::of(&mut window, container).map(|joined| {
+            more = joined;
+            Vec::new()
+        }),
     };
-    let mut damage = found.map_err(unreadable)?;
+    let (mut damage, size) = (found.map_err(unreadable)?, ranges.size_bytes());
     damage.extend(lines.wrong());
     damage.sort_by_key(|span| span.offset);
-    Ok(Walked { damage, filled })
+    if let Some(at) = more.first {
+        damage.retain(|span| span.offset < at);
+        damage.push(Span { offset: at, length: size - at });
+    }
+    Ok(Walked { damage, filled, more: more.count })
 }
 
 /// Is a container followed link by link, or packet by packet, so that bytes that are lost inside are found?

@@ -26,6 +26,26 @@ where
     Arc::new(Patched { inner: Arc::clone(ranges), changes: changes.into(), tail })
 }
 
+/// `ranges` as far as `size` bytes.
+pub(super) fn shorter(ranges: &Arc<dyn Ranges>, size: u64) -> Arc<dyn Ranges> {
+    Arc::new(Shorter { inner: Arc::clone(ranges), size: size.min(ranges.size_bytes()) })
+}
+
+struct Shorter {
+    inner: Arc<dyn Ranges>,
+    size: u64,
+}
+
+impl Ranges for Shorter {
+    fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    fn request(&self, offset: u64, length: u32, done: RangeDone) {
+        self.inner.request(offset, length, done);
+    }
+}
+
 struct Patched<B> {
     inner: Arc<dyn Ranges>,
     /// In order of their places.

@@ -106,6 +106,31 @@ fn a_file_that_was_cut_short_says_what_it_promised_and_one_that_promises_nothing
 }
 
 #[test]
+fn of_several_recordings_in_one_file_the_first_is_taken_as_it_is_alone_and_the_others_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2";
+    for (name, coding) in [
+        // As pages do it that put the pieces of a recording together that was begun anew.
+        ("a.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 200k -c:a libopus -f webm -live 1"),
+        ("a.mkv", "-c:v libx264 -preset veryfast -c:a aac"),
+        ("a.ogv", "-c:v libtheora -b:v 200k -c:a libvorbis"),
+        ("a.avi", "-c:v mpeg4 -b:v 200k -c:a mp3"),
+    ] {
+        let path = clip(dir.path(), name, &format!("{sources} {coding}"));
+        let one = std::fs::read(&path).unwrap();
+        let alone = facts(&path);
+        assert_eq!((alone.more_recordings, &alone.damage[..]), (0, &[][..]), "{name}");
+        let frames = encoded(&path, &alone);
+        std::fs::write(&path, one.repeat(3)).unwrap();
+        let joined = facts(&path);
+        assert_eq!(joined.more_recordings, 2, "{name}");
+        let as_alone = SourceFacts { more_recordings: 0, damage: vec![], ..joined.clone() };
+        assert_eq!(as_alone, alone, "{name}");
+        assert_eq!(encoded(&path, &joined), frames, "{name}");
+    }
+}
+
+#[test]
 fn frames_that_a_source_shows_long_on_purpose_are_not_missing() {
     let dir = tempfile::tempdir().unwrap();
     // Half a second of frames, then pauses of three: slides, as screens are recorded.

@@ -109,6 +109,19 @@ fn five_channels_are_mixed_down_and_none_is_lost_or_turned_over() {
 }
 
 #[test]
+fn an_mp3_behind_an_mp3_is_heard_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = std::fs::read(clip(dir.path(), "one.mp3", "-f lavfi -i sine=r=48000:d=2 -c:a libmp3lame")).unwrap();
+    let path = dir.path().join("two.mp3");
+    std::fs::write(&path, one.repeat(2)).unwrap();
+    let facts = facts(&path);
+    assert!(facts.duration_ns().abs_diff(4_000_000_000) < 200_000_000, "{facts:?}");
+    let kept = encode_audio(&path, &facts, &plan(&facts, &[], None), 0).unwrap();
+    let heard = samples(&kept.write(dir.path(), "a0"))[3 * 48_000..].iter().any(|sample| sample.abs() > 0.05);
+    assert!(heard, "the second one is silent");
+}
+
+#[test]
 fn sound_alone_lasts_as_long_as_others_hear_it() {
     let dir = tempfile::tempdir().unwrap();
     for (name, coding) in [

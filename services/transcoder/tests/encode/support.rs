@@ -159,6 +159,7 @@ fn facts_by_ffprobe(path: &Path) -> SourceFacts {
         promised_ms: None,
         damage: vec![],
         lost_packets: 0,
+        more_recordings: 0,
     }
 }
 

@@ -19,6 +19,8 @@ use crate::order::{Failure, FailureCode, InspectLimits, Output};
 const SEGMENT_NS: u64 = 4_000_000_000;
 /// By how much less there may be than a header states that counts frames, samples or bytes.
 const EXACT_TOLERANCE_MS: u64 = 250;
+/// Sound that goes on for so long behind the end that its head states is sound all the same.
+const JOINED_NS: u64 = 1_000_000_000;
 /// Headers state lengths with errors up to this share, in percent.
 const PROMISE_PERCENT: u64 = 2;
 
@@ -36,6 +38,8 @@ pub(super) struct Facts<'a> {
     pub(super) lost: bool,
     /// Packets that are missing by their numbers.
     pub(super) lost_packets: u64,
+    /// Recordings that follow the first one.
+    pub(super) more: u64,
     /// Length that a header states.
     pub(super) promised_ms: Option<u64>,
     /// Where bare sound begins and ends by its own word.
@@ -85,6 +89,7 @@ impl Facts<'_> {
             promised_ms: self.broken_promise(zero_ns),
             damage: self.damage.clone(),
             lost_packets: self.lost_packets,
+            more_recordings: self.more,
         })
     }
 
@@ -229,6 +234,8 @@ impl Facts<'_> {
         // What an encoder put before and behind it is not to be heard.
         let (first_ns, end_ns) = self.bare.map_or((summary.first_ns, summary.end_ns), |sound| {
             let (first_ns, end_ns) = sound.span_ns();
+            // Of several files that were joined the head of the first one speaks of itself alone.
+            let end_ns = if summary.end_ns > end_ns + JOINED_NS { summary.end_ns } else { end_ns };
             (first_ns.min(summary.end_ns), end_ns.min(summary.end_ns))
         });
         Ok(AudioFacts {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use spool_proto::media::Span;
 
 use super::super::ebml::{CLUSTER, Head, SEGMENT, number};
+use super::joined::Joined;
 use super::{Chain, Link, Window};
 
 /// Bytes of the longest element head.
@@ -39,6 +40,8 @@ pub(super) struct Elements {
     cluster: Option<Option<u64>>,
     /// Of each track whose last block so far is filled up: for how many nanoseconds.
     pub(super) filled: BTreeMap<u64, u64>,
+    /// Where other recordings begin, that follow the first one.
+    pub(super) more: Joined,
 }
 
 impl Elements {
@@ -97,16 +100,21 @@ fn head(window: &mut Window<'_>, at: u64) -> Result<Option<Head>, String> {
     Ok(window.get(at, most as usize)?.and_then(Head::of))
 }
 
+/// Where the inside of a file's segment begins, if one begins at `at`.
+fn segment_at(window: &mut Window<'_>, at: u64) -> Result<Option<u64>, String> {
+    let Some(ebml) = head(window, at)?.filter(|head| head.id == EBML) else { return Ok(None) };
+    let Some(at) = ebml.body.and_then(|body| body.checked_add(at + ebml.length as u64)) else { return Ok(None) };
+    let segment = head(window, at)?.filter(|head| head.id == SEGMENT);
+    Ok(segment.map(|segment| at + segment.length as u64))
+}
+
 impl Chain for Elements {
     const MARKS: &'static [&'static [u8]] = &[&[0x1f, 0x43, 0xb6, 0x75]];
     const MARK_AT: u64 = 0;
     const LEAST: u64 = 2;
 
     fn first(&mut self, window: &mut Window<'_>) -> Result<Option<u64>, String> {
-        let Some(ebml) = head(window, 0)?.filter(|head| head.id == EBML) else { return Ok(None) };
-        let Some(at) = ebml.body.map(|body| ebml.length as u64 + body) else { return Ok(None) };
-        let segment = head(window, at)?.filter(|head| head.id == SEGMENT);
-        Ok(segment.map(|segment| at + segment.length as u64))
+        segment_at(window, 0)
     }
 
     fn link(&mut self, window: &mut Window<'_>, at: u64) -> Result<Link, String> {
@@ -120,6 +128,15 @@ impl Chain for Elements {
             return Ok(if window.size - at < HEAD_BYTES { Link::End } else { Link::Broken });
         };
         let body_at = at + head.length as u64;
+        // A whole file of its own: pieces of a recording that was begun anew, put into one.
+        if head.id == EBML
+            && self.cluster.flatten().is_none()
+            && let Some(inside) = segment_at(window, at)?
+        {
+            self.more.note(at);
+            self.cluster = None;
+            return Ok(Link::Next(inside));
+        }
         if head.id == CLUSTER {
             // In a cluster of known length one would be a cluster inside a cluster: that length was wrong.
             self.cluster = Some(head.body.map(|body| body_at.saturating_add(body)));

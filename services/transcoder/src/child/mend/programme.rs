@@ -24,7 +24,8 @@ use super::super::whole::Whole;
 use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
 use super::first;
 use super::tables::{
-    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, payloads, pid_of, programmes, rows, sealed,
+    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, payloads, pid_of, programmes, rows,
+    sealed,
 };
 
 /// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
