@@ -33,6 +33,8 @@ use index::usable_index;
 
 /// What a file is of which nothing is known.
 const NOTHING_KNOWN: &str = "of no known kind";
+/// What an MXF file is that holds one stream in one piece.
+const OP_ATOM: &str = "an MXF file of one stream in one piece (OP-Atom), as Avid keeps its media";
 
 /// Inspects the source.
 pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Output>) -> Result<SourceFacts, Failure> {
@@ -194,6 +196,13 @@ fn container_of(demuxed: &Demuxed, sniffed: Sniffed) -> Result<Container, Failur
         (Some((Trouble::Encrypted, detail)), _) => Err(Failure::new(FailureCode::SourceEncrypted, detail)
             .with("kind", "file")
             .with("found", "as it says itself")),
+        // All of it came as one sample, behind which nothing is known: what a file of one stream holds, as editing programs
+        // keep it beside others (OP-Atom).
+        (Some((Trouble::Other, detail)), _)
+            if container == Ok(Container::Mxf) && demuxed.streams.iter().any(|met| met.samples.len() == 1) =>
+        {
+            Err(Failure::new(FailureCode::SourceContainerUnsupported, detail).with("found", OP_ATOM))
+        }
         (Some((Trouble::Other, detail)), _) if demuxed.streams.is_empty() && container.is_ok() => {
             Err(damaged("structure", detail))
         }

@@ -96,6 +96,17 @@ async fn bare_pictures_are_refused_by_name_and_stall_nothing() {
     assert_eq!(failure.code, FailureCode::SourceContainerUnsupported, "{failure}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_mxf_of_which_one_picture_could_be_had_is_refused_by_name() {
+    let nest = Nest::new(|_| {});
+    let picture = "-f lavfi -i testsrc2=s=960x540:r=25:d=1 -pix_fmt yuv422p -c:v dnxhd -profile:v dnxhr_sq";
+    let whole = nest.inspect(Source::file(&clip(nest.dir.path(), "a.mxf", picture))).await.unwrap();
+    assert_eq!(whole.video.and_then(|video| video.frames), Some(25));
+    let atom = clip(nest.dir.path(), "b.mxf", &format!("{picture} -f mxf_opatom"));
+    let failure = nest.inspect(Source::file(&atom)).await.unwrap_err();
+    assert_eq!(failure.code, FailureCode::SourceContainerUnsupported, "{failure}");
+}
+
 /// The file with other bytes so far behind a name in it.
 fn with(mut file: Vec<u8>, name: &[u8], behind: usize, new: &[u8]) -> Vec<u8> {
     let at = file.windows(name.len()).position(|part| part == name).unwrap() + behind;
