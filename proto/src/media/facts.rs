@@ -211,6 +211,7 @@ pub struct SourceFacts {
     pub promised_ms: Option<u64>,
     /// Spans of bytes that readers see mended, in order: what no reader can make anything of is left out, and in an MPEG
     /// transport stream the clock goes on in steps where it leaps.
+    /// One of four bytes is a wrong time, or the name of a wrong index: nothing is lost there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<Span>,
 }
