@@ -61,7 +61,13 @@ fn weights(places: &[Place]) -> [Vec<f32>; 2] {
 fn places(channels: u32, mask: u64) -> Option<(u64, Vec<Place>)> {
     let mask = if mask == 0 { Place::fallback_mask(channels) } else { mask };
     let mut places = vec![Place::None; channels as usize];
-    Place::positions_from_mask(mask, &mut places).ok().map(|()| (mask, places))
+    Place::positions_from_mask(mask, &mut places).ok()?;
+    // The usual places of three are those of two speakers and a woofer, also to demuxers that were told nothing; what three
+    // microphones recorded has a voice there.
+    for place in places.iter_mut().filter(|place| channels == 3 && **place == Place::Lfe1) {
+        *place = Place::FrontCenter;
+    }
+    Some((mask, places))
 }
 
 /// Lets a converter mix down whatever comes to two channels; to one it does so by itself.
@@ -118,6 +124,7 @@ mod tests {
         check(0xc0f, 6, &[0.4142, 0.0, 0.2929, 0.0, 0.2929, 0.0], &[0.0, 0.4142, 0.2929, 0.0, 0.0, 0.2929]);
         check(0x7, 3, &[0.5858, 0.0, 0.4142], &[0.0, 0.5858, 0.4142]);
         check(0x33, 4, &[0.5858, 0.0, 0.4142, 0.0], &[0.0, 0.5858, 0.0, 0.4142]);
+        check(0, 3, &[0.5858, 0.0, 0.4142], &[0.0, 0.5858, 0.4142]);
         // 7.1.
         let left = [0.3204, 0.0, 0.2265, 0.0, 0.2265, 0.0, 0.2265, 0.0];
         check(0xc3f, 8, &left, &[0.0, 0.3204, 0.2265, 0.0, 0.0, 0.2265, 0.0, 0.2265]);
