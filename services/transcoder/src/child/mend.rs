@@ -37,6 +37,7 @@ mod lines;
 pub(super) mod map;
 mod matroska;
 pub(super) mod programme;
+pub(super) mod scrambled;
 pub(super) mod tables;
 
 /// Spans that are looked for; a file with more is a ruin, and is read as far as its demuxer comes.
@@ -78,6 +79,7 @@ pub(super) fn passed_over(
     let size = ranges.size_bytes();
     if container != Container::MpegTs
         && let Some((last, damage)) = damage.split_last()
+        && is_loss(last)
         && last.offset + last.length == size
     {
         return passed_over(&shorter(ranges, last.offset), container, damage);

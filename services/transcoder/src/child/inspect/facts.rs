@@ -5,7 +5,8 @@ use std::sync::Arc;
 use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, Span, VideoFacts};
 
 use super::super::demux::Demuxed;
-use super::super::mend::programme::{self, LeftOut};
+use super::super::mend::programme::LeftOut;
+use super::super::mend::scrambled::is_scrambled;
 use super::super::met::Met;
 use super::super::samples::Summary;
 use super::super::source::Ranges;
@@ -121,7 +122,7 @@ impl Facts<'_> {
 
     /// Refuses a transport stream whose packets are scrambled: of such packets demuxers make nothing.
     fn is_clear(&self) -> Result<(), Failure> {
-        if self.container != Container::MpegTs || !programme::is_scrambled(self.ranges).map_err(unreadable)? {
+        if self.container != Container::MpegTs || !is_scrambled(self.ranges).map_err(unreadable)? {
             return Ok(());
         }
         Err(Failure::new(FailureCode::SourceEncrypted, "by the heads of its packets")

@@ -41,8 +41,6 @@ const UNKNOWN_TYPES: [u8; 5] = [0x82, 0x85, 0x86, 0xa1, 0xa2];
 /// Types that are known as sound where a disc names itself, and else taken for nothing or for another sound.
 const TRUE_HD: u8 = 0x83;
 const DISC_EAC3: u8 = 0x84;
-/// Bits of a packet's head that say that it is scrambled (2.4.3.3).
-const SCRAMBLED: u8 = 0xc0;
 /// What the first packet of TrueHD holds behind its length and time.
 const TRUE_HD_SYNC: [u8; 4] = [0xf8, 0x72, 0x6f, 0xba];
 /// Descriptions of private data that demuxers know sound by: DVB's of AC-3 and E-AC-3.
@@ -129,16 +127,6 @@ pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, Stri
 pub(super) fn named_anew(ranges: &Arc<dyn Ranges>) -> Result<Arc<dyn Ranges>, String> {
     let head = Whole(ranges).read(0, ranges.size_bytes().min(HEAD_BYTES) as usize)?;
     Ok(named(ranges, &head)?.ranges)
-}
-
-/// Are most packets of a stream scrambled, as pay television is recorded without its card?
-pub(crate) fn is_scrambled(ranges: &Arc<dyn Ranges>) -> Result<bool, String> {
-    let head = Whole(ranges).read(0, ranges.size_bytes().min(LOOKED_THROUGH as u64) as usize)?;
-    let Some((from, distance)) = packets_at(&head) else { return Ok(false) };
-    let packets = (from..head.len()).step_by(distance).filter_map(|at| head.get(at..at + PACKET as usize));
-    // Tables and fillings never are; they are few.
-    let (scrambled, clear): (Vec<&[u8]>, Vec<&[u8]>) = packets.partition(|packet| packet[3] & SCRAMBLED != 0);
-    Ok(scrambled.len() > clear.len())
 }
 
 /// A table, and what is to be seen instead, of the same length.
@@ -408,27 +396,6 @@ mod tests {
         assert_eq!(found.programme.map(|(pid, _)| pid), Some(0x110));
         let [Table { old, new }] = &found.tables[..] else { panic!("one table is another") };
         assert_eq!((programmes(old).len(), programmes(new), checksum(new)), (4, vec![(12, 0x110)], 0));
-    }
-
-    #[test]
-    fn a_stream_whose_packets_are_scrambled_is_known() {
-        struct Held(Vec<u8>);
-        impl Ranges for Held {
-            fn size_bytes(&self) -> u64 {
-                self.0.len() as u64
-            }
-
-            fn request(&self, offset: u64, length: u32, done: RangeDone) {
-                done(Ok(Bytes::copy_from_slice(&self.0[offset as usize..][..length as usize])));
-            }
-        }
-        let tables = [tables::of_programmes(&[(1, 0x100)]), tables::of_programme(1, 0x100, &[(0x1b, 0x101)])].concat();
-        for (flags, scrambled) in [(0x10, false), (0x90, true), (0xd0, true)] {
-            let mut packet = tables::packet(0x101, &[7; 100]);
-            packet[3] = flags;
-            let ranges: Arc<dyn Ranges> = Arc::new(Held([tables.clone(), packet.repeat(9)].concat()));
-            assert_eq!(is_scrambled(&ranges), Ok(scrambled), "{flags:#x}");
-        }
     }
 
     #[test]
