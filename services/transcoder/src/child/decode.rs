@@ -19,7 +19,7 @@ use super::patience::Patience;
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
-use super::{codecs, numbers};
+use super::{codecs, forgotten, numbers};
 use crate::order::{Failure, FailureCode};
 
 /// How long one look for a frame or a message may take.
@@ -96,6 +96,7 @@ impl Decode {
         wiring::keep_packets_whole(&parser);
         wiring::hear_errors(&parser);
         numbers::go_on(&parser);
+        forgotten::state_times(&parser);
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;

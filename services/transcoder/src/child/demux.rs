@@ -9,6 +9,7 @@ use gst::prelude::*;
 
 use super::codecs;
 use super::decode::{make, own};
+use super::forgotten;
 use super::met::{Met, Shared, lock, take_streams};
 use super::numbers;
 use super::patience::Patience;
@@ -78,6 +79,7 @@ pub fn read(
     wiring::keep_packets_whole(&parsebin);
     wiring::hear_errors(&parsebin);
     numbers::go_on(&parsebin);
+    forgotten::state_times(&parsebin);
     pipeline.add_many([&source, &parsebin]).map_err(own)?;
     source.link(&parsebin).map_err(own)?;
 

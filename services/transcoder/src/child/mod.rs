@@ -19,6 +19,7 @@ pub mod ebml;
 pub mod edits;
 mod encoder;
 pub mod even;
+mod forgotten;
 pub mod head;
 pub mod inspect;
 mod leaps;

@@ -192,6 +192,21 @@ fn pixels_that_are_not_square_colours_of_full_range_and_deep_samples_come_out_ri
 }
 
 #[test]
+fn prores_of_a_matroska_is_seen_at_its_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = "-f lavfi -i testsrc2=s=160x90:r=30000/1001:d=2 -f lavfi -i sine=r=48000:d=2 -c:a flac";
+    let path = clip(dir.path(), "a.mkv", &format!("{sources} -c:v prores_ks -profile:v 1"));
+    let facts = facts(&path);
+    assert_eq!((facts.cut, facts.video.as_ref().and_then(|video| video.frames)), (Cut::Whole, Some(60)), "{facts:?}");
+    let plan = plan(&facts, &[90], None);
+    let out = encode_whole(&path, &facts, &plan).write(dir.path(), "v90");
+    let late = decoded_us(&out).iter().enumerate().map(|(n, at)| (at - n as i64 * 33_367).abs()).max();
+    assert!(late < Some(2_000), "{late:?} microseconds");
+    let ssim = ssim(&out, &path, &facts, "", &plan.rungs[0]);
+    assert!(ssim > 0.95, "{ssim}");
+}
+
+#[test]
 fn a_program_stream_shows_its_pictures_though_it_does_not_say_how_they_are_coded() {
     let dir = tempfile::tempdir().unwrap();
     let sources = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2 -c:a mp2 -f vob";

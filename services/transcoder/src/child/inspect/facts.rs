@@ -12,7 +12,7 @@ use super::super::samples::Summary;
 use super::super::source::Ranges;
 use super::super::streams::{self, Candidate, Kind};
 use super::super::whole::unreadable;
-use super::super::{bare, codecs, limits, mend, picture, trial};
+use super::super::{bare, codecs, forgotten, limits, mend, picture, trial};
 use super::index::{MISSING_TOLERANCE_MS, streams_text};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 
@@ -76,7 +76,7 @@ impl Facts<'_> {
         let tags = || self.demuxed.tags.iter().chain(self.demuxed.streams.iter().map(|s| &s.tags));
         Ok(SourceFacts {
             container: self.container,
-            cut: cut_of(self.container, shown.is_some_and(|met| met.guessed)),
+            cut: cut_of(self.container, shown.is_some_and(|met| met.guessed || is_counted(met, self.container))),
             zero_ns,
             end_ns: ends.into_iter().flatten().max().unwrap_or(zero_ns),
             video,
@@ -298,6 +298,12 @@ fn unsupported(kind: Kind, codec: &str) -> Failure {
     Failure::new(FailureCode::SourceCodecUnsupported, "not on the list")
         .with("kind", kind.as_str())
         .with("codec", codecs::for_people(codec))
+}
+
+/// Are the times of its pictures counted and not read?
+fn is_counted(met: &Met, container: Container) -> bool {
+    let form = met.caps.as_ref().and_then(|caps| caps.structure(0));
+    container == Container::Matroska && form.is_some_and(|form| form.name() == forgotten::PRORES)
 }
 
 /// Only containers whose accurate seeks were measured to give the same frames as reading through are cut, and only where
