@@ -107,6 +107,16 @@ async fn an_mxf_of_which_one_picture_could_be_had_is_refused_by_name() {
     assert_eq!(failure.code, FailureCode::SourceContainerUnsupported, "{failure}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_come_as_pictures_of_their_own_are_refused_before_anything_is_encoded() {
+    let nest = Nest::new(|_| {});
+    let coding = "-c:v libx265 -preset ultrafast -x265-params interlace=tff:log-level=none";
+    let path = clip(nest.dir.path(), "a.mp4", &format!("-f lavfi -i testsrc2=s=320x128:r=50:d=1 {coding}"));
+    let failure = nest.inspect(Source::file(&path)).await.unwrap_err();
+    assert_eq!(failure.code, FailureCode::SourceCodecUnsupported, "{failure}");
+    assert_eq!(failure.params["codec"], "H.265/HEVC whose fields are pictures of their own");
+}
+
 /// The file with other bytes so far behind a name in it.
 fn with(mut file: Vec<u8>, name: &[u8], behind: usize, new: &[u8]) -> Vec<u8> {
     let at = file.windows(name.len()).position(|part| part == name).unwrap() + behind;

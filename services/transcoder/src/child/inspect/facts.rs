@@ -189,6 +189,12 @@ impl Facts<'_> {
         let codec = codecs::video(caps).map_err(|found| unsupported(Kind::Video, &found))?;
         limits::picture_rate_fits(caps)?;
         let tried = trial::decode(self.ranges, Kind::Video, stream, &codec, self.output)?;
+        // Fields under the name of a frame, which no converter takes.
+        let mode = tried.caps.structure(0).and_then(|form| form.get::<&str>("interlace-mode").ok());
+        if mode == Some("alternate") {
+            let codec = format!("{} whose fields are pictures of their own", codecs::for_people(&codec));
+            return Err(unsupported(Kind::Video, &codec));
+        }
         let shown = picture::of(caps, &tried.caps, met, self.demuxed.tags.as_ref())
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
         limits::size_fits(self.limits, (shown.width, shown.height))?;
