@@ -51,7 +51,6 @@ pub(super) fn state_times(parser: &gst::Element) {
 }
 
 /// Puts times on what passes `pad`, if that is of the kind.
-#[expect(clippy::wildcard_enum_match_arm, reason = "gstreamer's events and probes are open lists")]
 fn count(pad: &gst::Pad) {
     if pad.current_caps().is_none_or(|caps| caps.structure(0).is_none_or(|form| form.name() != PRORES)) {
         return;
