@@ -710,8 +710,8 @@ impl Code {
                 422,
                 Input,
                 Never,
-                "The file is a still picture",
-                "The file is a still picture ({found}).",
+                "The file is a picture",
+                "The file is a picture ({found}) and no video.",
                 "Upload a video.",
             ),
             Code::SourceTooLong => row(

@@ -57,7 +57,7 @@ fn known_file(name: &str) -> String {
     match name {
         "video/x-ivf" => "an IVF file: bare VP8, VP9 or AV1, as encoders write for tests",
         "video/x-h264" | "video/x-h265" | "video/x-h266" | "video/x-av1" | "video/mpeg" | "video/x-h263" => {
-            "bare coded video without a container"
+            "bare coded video without a container, or what is left of a damaged file"
         }
         "video/x-dv" => "bare DV video without a container",
         "application/x-yuv4mpeg" | "video/x-raw" => "uncompressed video without a container",
@@ -283,7 +283,7 @@ mod tests {
         gst::init().unwrap();
         let refused = |name: &str| container(&gst::Caps::new_empty_simple(name)).unwrap_err();
         assert_eq!(refused("video/x-ivf"), "an IVF file: bare VP8, VP9 or AV1, as encoders write for tests");
-        assert_eq!(refused("video/x-h264"), "bare coded video without a container");
+        assert!(refused("video/x-h264").starts_with("bare coded video without a container"));
         assert_eq!(refused("video/x-strange"), "of the type video/x-strange, which Spool does not read");
     }
 }

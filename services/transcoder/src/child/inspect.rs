@@ -70,7 +70,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let Named { ranges: seen, mut left_out, programme } = programme::named(&seen, &head).map_err(unreadable)?;
     let seen = map::mapped(&seen, &head).map_err(unreadable)?;
     let walked = chain_of(&head, index.as_ref()).map(|container| mend::walked(&seen, container)).transpose()?;
-    let Walked { mut damage, filled, more } = walked.unwrap_or_default();
+    let Walked { mut damage, filled, more, lasts_ns } = walked.unwrap_or_default();
     let mut ranges = match chain_of(&head, index.as_ref()) {
         Some(container) => mend::passed_over(&seen, container, &damage)?,
         None => seen,
@@ -111,7 +111,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
         met.ends_before(&filled);
         met.stands(&poses);
     }
-    let promised_ms = (!known).then(|| promised_ms(container, &head, &demuxed)).flatten();
+    let promised_ms = (!known).then(|| promised_ms(container, &head, &demuxed, lasts_ns)).flatten();
     let bare = (container == Container::Audio).then(|| bare::sound(&Whole(ranges))).transpose().map_err(unreadable)?;
     let bare = bare.flatten();
     let promised_ms = promised_ms.or(bare.map(|sound| sound.span_ns().1 / NS_PER_MS));
@@ -148,11 +148,11 @@ fn chain_of(head: &[u8], index: Option<&mp4::Index>) -> Option<Container> {
 }
 
 /// The length that a header states; what a demuxer reckons by itself is no promise.
-fn promised_ms(container: Container, head: &[u8], demuxed: &Demuxed) -> Option<u64> {
+fn promised_ms(container: Container, head: &[u8], demuxed: &Demuxed, lasts_ns: Option<u64>) -> Option<u64> {
     match container {
-        Container::Mp4 | Container::Matroska | Container::Flv | Container::Asf => {
-            demuxed.length_ns.map(|ns| ns / NS_PER_MS)
-        }
+        // A recording that was not closed states no length, but each of its fragments does.
+        Container::Mp4 => demuxed.length_ns.max(lasts_ns).map(|ns| ns / NS_PER_MS),
+        Container::Matroska | Container::Flv | Container::Asf => demuxed.length_ns.map(|ns| ns / NS_PER_MS),
         Container::Avi => avi::promised_ms(head),
         Container::Audio => bare::wave_ms(head),
         Container::MpegTs | Container::MpegPs | Container::Ogg | Container::Mxf => None,

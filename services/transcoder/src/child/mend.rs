@@ -117,13 +117,15 @@ pub(super) struct Walked {
     pub(super) filled: BTreeMap<u64, u64>,
     /// How many recordings follow the first one.
     pub(super) more: u64,
+    /// For how long its links say that they last all together, where each says so.
+    pub(super) lasts_ns: Option<u64>,
 }
 
 /// Walks along the links of this container.
 pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<Walked, Failure> {
     let whole = Whole(ranges);
     let (mut window, mut filled) = (Window::new(&whole), BTreeMap::new());
-    let (mut more, mut lines) = (Joined::default(), Lines::default());
+    let (mut more, mut lines, mut lasts_ns) = (Joined::default(), Lines::default(), None);
     let found = match kind(container) {
         Some(Kind::Flv) => {
             let mut tags = flv::Tags::default();
@@ -140,6 +142,7 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
         Some(Kind::Fragments) => {
             let mut boxes = fragments::Boxes::default();
             let found = walk(&mut window, &mut boxes);
+            lasts_ns = Some(boxes.lines.lasts_ns());
             lines = boxes.lines;
             found
         }
@@ -162,7 +165,7 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
         damage.retain(|span| span.offset < at);
         damage.push(Span { offset: at, length: size - at });
     }
-    Ok(Walked { damage, filled, more: more.count })
+    Ok(Walked { damage, filled, more: more.count, lasts_ns })
 }
 
 /// Is a container followed link by link, or packet by packet, so that bytes that are lost inside are found?

@@ -131,6 +131,21 @@ fn of_several_recordings_in_one_file_the_first_is_taken_as_it_is_alone_and_the_o
 }
 
 #[test]
+fn a_recording_that_ends_inside_a_fragment_says_how_long_that_was_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let coding = "-c:v libx264 -preset ultrafast -g 125 -b:v 200k -c:a aac -movflags frag_keyframe+empty_moov";
+    let path = made(dir.path(), "a.mp4", coding);
+    assert_eq!(facts(&path).promised_ms, None);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let fragments: Vec<usize> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"moof")).collect();
+    // Of the third of its fragments of 5 s the head is there, and the first of its media.
+    bytes.truncate((fragments[2] + fragments[3]) / 2);
+    std::fs::write(&path, bytes).unwrap();
+    let cut = facts(&path);
+    assert!(cut.promised_ms.is_some_and(|ms| ms.abs_diff(15_000) < 400), "{cut:?}");
+}
+
+#[test]
 fn frames_that_a_source_shows_long_on_purpose_are_not_missing() {
     let dir = tempfile::tempdir().unwrap();
     // Half a second of frames, then pauses of three: slides, as screens are recorded.

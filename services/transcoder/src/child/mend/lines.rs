@@ -75,6 +75,7 @@ impl Line {
 pub(super) struct Lines {
     lines: BTreeMap<u32, Line>,
     wrong: Vec<Span>,
+    begins_ns: Option<u64>,
 }
 
 impl Lines {
@@ -85,6 +86,7 @@ impl Lines {
         }
         let line = self.lines.entry(link.track).or_default();
         if line.holds(link.at_ns) {
+            self.begins_ns = Some(self.begins_ns.map_or(link.at_ns, |begins_ns| begins_ns.min(link.at_ns)));
             self.wrong.append(&mut line.away);
             line.goes_on(link);
             return;
@@ -101,6 +103,12 @@ impl Lines {
             }
             line.goes_on(link);
         }
+    }
+
+    /// From where the first one begins to where the last one ends.
+    pub(super) fn lasts_ns(&self) -> u64 {
+        let ends_ns = self.lines.values().map(|line| line.next_ns).max().unwrap_or(0);
+        ends_ns.saturating_sub(self.begins_ns.unwrap_or(0))
     }
 
     /// Where wrong times stand, in order.
