@@ -136,20 +136,8 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
 mod tests {
     use spool_proto::media::Orientation;
 
+    use super::super::memory::Memory;
     use super::*;
-
-    struct Memory(Vec<u8>);
-
-    impl Bytes for Memory {
-        fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
-            let end = offset as usize + length;
-            self.0.get(offset as usize..end).map(<[u8]>::to_vec).ok_or_else(|| format!("read up to {end}"))
-        }
-
-        fn size_bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-    }
 
     fn element(id: u32, body: &[u8]) -> Vec<u8> {
         let id = id.to_be_bytes();

@@ -26,6 +26,8 @@ mod leaps;
 mod limits;
 mod link;
 mod lpcm;
+#[cfg(test)]
+mod memory;
 pub mod mend;
 pub mod met;
 mod missing;

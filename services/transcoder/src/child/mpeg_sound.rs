@@ -96,20 +96,8 @@ fn free_format(bytes: &[u8], start: usize, kind: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::Memory;
     use super::*;
-
-    struct Memory(Vec<u8>);
-
-    impl Bytes for Memory {
-        fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
-            let (from, to) = (offset as usize, offset as usize + length);
-            self.0.get(from..to).map(<[u8]>::to_vec).ok_or_else(|| format!("{from}..{to}"))
-        }
-
-        fn size_bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-    }
 
     fn there(bytes: Vec<u8>) -> bool {
         is_there(&Memory(bytes)).expect("it can be read")

@@ -188,22 +188,9 @@ pub(super) fn filler(span: Span) -> Vec<Change<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::mp4::Bytes;
+    use super::super::super::memory::Memory;
     use super::super::walk;
     use super::*;
-
-    struct Memory(Vec<u8>);
-
-    impl Bytes for Memory {
-        fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
-            let (from, end) = (offset as usize, offset as usize + length);
-            self.0.get(from..end).map(<[u8]>::to_vec).ok_or_else(|| format!("read up to {end}"))
-        }
-
-        fn size_bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-    }
 
     fn chunk(name: &[u8], body: &[u8]) -> Vec<u8> {
         let padding = vec![0; body.len() % 2];

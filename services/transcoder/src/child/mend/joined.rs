@@ -83,23 +83,11 @@ fn avi(window: &mut Window<'_>) -> Result<Joined, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::mp4::Bytes;
+    use super::super::super::memory::Memory;
     use super::*;
 
-    struct Held(Vec<u8>);
-
-    impl Bytes for Held {
-        fn size_bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
-            Ok(self.0[offset as usize..][..length].to_vec())
-        }
-    }
-
     fn found(container: Container, parts: &[Vec<u8>]) -> (Option<u64>, u64) {
-        let held = Held(parts.concat());
+        let held = Memory(parts.concat());
         let joined = of(&mut Window::new(&held), container).unwrap();
         (joined.first, joined.count)
     }

@@ -145,6 +145,7 @@ impl Ranges for Behind {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::memory::Memory;
     use super::*;
 
     const H264_BEGINS: [u8; 12] = [0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x67, 66];
@@ -156,18 +157,6 @@ mod tests {
 
     fn stream(packets: &[Vec<u8>]) -> Vec<u8> {
         [&PACK[..], &[0x44, 0, 4, 0, 4, 1, 0, 1, 3, 0xf8], &packets.concat()].concat()
-    }
-
-    struct Held(Vec<u8>);
-
-    impl Ranges for Held {
-        fn size_bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn request(&self, offset: u64, length: u32, done: RangeDone) {
-            done(Ok(Bytes::copy_from_slice(&self.0[offset as usize..][..length as usize])));
-        }
     }
 
     #[test]
@@ -193,7 +182,7 @@ mod tests {
     #[test]
     fn what_stands_in_front_is_read_like_the_rest() {
         let source = stream(&[packet(0xe0, &H264_BEGINS)]);
-        let inner: Arc<dyn Ranges> = Arc::new(Held(source.clone()));
+        let inner: Arc<dyn Ranges> = Arc::new(Memory(source.clone()));
         let seen = mapped(&inner, &source).unwrap();
         let whole = [&source[..PACK_BYTES], &map(&[(0xe0, H264)]), &source].concat();
         assert_eq!((checksum(&map(&[(0xe0, H264)])), seen.size_bytes()), (0, whole.len() as u64));
@@ -201,7 +190,7 @@ mod tests {
         for (from, to) in places {
             assert_eq!(Whole(&seen).read(from as u64, to - from).unwrap(), whole[from..to]);
         }
-        let short: Arc<dyn Ranges> = Arc::new(Held(PACK.to_vec()));
+        let short: Arc<dyn Ranges> = Arc::new(Memory(PACK.to_vec()));
         assert_eq!(mapped_anew(&short).unwrap().size_bytes(), 4);
     }
 }

@@ -24,29 +24,17 @@ pub(crate) fn is_scrambled(ranges: &Arc<dyn Ranges>) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
-    use super::super::super::source::RangeDone;
+    use super::super::super::memory::Memory;
     use super::super::tables::tests as tables;
     use super::*;
 
     #[test]
     fn a_stream_whose_packets_are_scrambled_is_known() {
-        struct Held(Vec<u8>);
-        impl Ranges for Held {
-            fn size_bytes(&self) -> u64 {
-                self.0.len() as u64
-            }
-
-            fn request(&self, offset: u64, length: u32, done: RangeDone) {
-                done(Ok(Bytes::copy_from_slice(&self.0[offset as usize..][..length as usize])));
-            }
-        }
         let tables = [tables::of_programmes(&[(1, 0x100)]), tables::of_programme(1, 0x100, &[(0x1b, 0x101)])].concat();
         for (flags, scrambled) in [(0x10, false), (0x90, true), (0xd0, true)] {
             let mut packet = tables::packet(0x101, &[7; 100]);
             packet[3] = flags;
-            let ranges: Arc<dyn Ranges> = Arc::new(Held([tables.clone(), packet.repeat(9)].concat()));
+            let ranges: Arc<dyn Ranges> = Arc::new(Memory([tables.clone(), packet.repeat(9)].concat()));
             assert_eq!(is_scrambled(&ranges), Ok(scrambled), "{flags:#x}");
         }
     }

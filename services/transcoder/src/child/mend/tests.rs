@@ -1,19 +1,7 @@
 //! Chains with holes: what is found, and that what is put over it makes a whole chain again.
 
+use super::super::memory::Memory;
 use super::*;
-
-struct Memory(Vec<u8>);
-
-impl Bytes for Memory {
-    fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
-        let (from, end) = (offset as usize, offset as usize + length);
-        self.0.get(from..end).map(<[u8]>::to_vec).ok_or_else(|| format!("read up to {end}"))
-    }
-
-    fn size_bytes(&self) -> u64 {
-        self.0.len() as u64
-    }
-}
 
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 7_u64;
