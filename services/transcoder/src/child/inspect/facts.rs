@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, Span, VideoFacts};
+use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, VideoFacts};
 
-use super::super::demux::Demuxed;
-use super::super::mend::programme::LeftOut;
 use super::super::mend::scrambled::is_scrambled;
 use super::super::met::Met;
 use super::super::samples::Summary;
-use super::super::source::Ranges;
 use super::super::streams::{self, Candidate, Kind};
 use super::super::whole::unreadable;
-use super::super::{bare, codecs, forgotten, limits, mend, picture, trial};
+use super::super::{codecs, forgotten, limits, mend, picture, trial};
 use super::index::{MISSING_TOLERANCE_MS, streams_text};
+use super::reading::Read;
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 
 /// Length of a grid's segment, for the distances of keyframes.
@@ -27,24 +25,9 @@ const PROMISE_PERCENT: u64 = 2;
 
 /// What is needed to state the facts.
 pub(super) struct Facts<'a> {
-    pub(super) ranges: &'a Arc<dyn Ranges>,
+    pub(super) read: &'a Read,
     pub(super) limits: &'a InspectLimits,
     pub(super) output: &'a Arc<dyn Output>,
-    pub(super) container: Container,
-    pub(super) demuxed: &'a Demuxed,
-    /// Streams that no demuxer hands out.
-    pub(super) left_out: LeftOut,
-    pub(super) damage: Vec<Span>,
-    /// Were bytes found missing or broken, where they are looked for?
-    pub(super) lost: bool,
-    /// Packets that are missing by their numbers.
-    pub(super) lost_packets: u64,
-    /// Recordings that follow the first one.
-    pub(super) more: u64,
-    /// Length that a header states.
-    pub(super) promised_ms: Option<u64>,
-    /// Where bare sound begins and ends by its own word.
-    pub(super) bare: Option<bare::Sound>,
 }
 
 /// A chosen stream: its position among its kind, and what was met.
@@ -73,34 +56,38 @@ impl Facts<'_> {
         let zero_ns = starts.into_iter().flatten().min().unwrap_or(0);
         let shown = video.as_ref().and_then(|v| videos.get(v.stream as usize));
         let gaps = shown.map(|met| met.samples.keyframe_gaps_ms(zero_ns, SEGMENT_NS));
-        let tags = || self.demuxed.tags.iter().chain(self.demuxed.streams.iter().map(|s| &s.tags));
+        let tags = || self.read.demuxed.tags.iter().chain(self.read.demuxed.streams.iter().map(|s| &s.tags));
         Ok(SourceFacts {
-            container: self.container,
-            cut: cut_of(self.container, shown.is_some_and(|met| met.guessed || is_counted(met, self.container))),
+            container: self.read.container,
+            cut: cut_of(
+                self.read.container,
+                shown.is_some_and(|met| met.guessed || is_counted(met, self.read.container)),
+            ),
             zero_ns,
             end_ns: ends.into_iter().flatten().max().unwrap_or(zero_ns),
             video,
             audio,
-            video_streams: videos.len() as u32 + self.left_out.pictures,
-            audio_streams: audios.len() as u32 + self.left_out.sounds,
-            subtitle_streams: self.demuxed.subtitles,
+            video_streams: videos.len() as u32 + self.read.losses.left_out.pictures,
+            audio_streams: audios.len() as u32 + self.read.losses.left_out.sounds,
+            subtitle_streams: self.read.demuxed.subtitles,
             has_location: tags().any(picture::has_location),
             has_device: tags().any(picture::has_device),
             keyframe_gaps_ms: gaps.unwrap_or_default(),
             promised_ms: self.broken_promise(zero_ns),
-            damage: self.damage.clone(),
-            lost_packets: self.lost_packets,
-            more_recordings: self.more,
+            damage: self.read.losses.damage.clone(),
+            lost_packets: self.read.losses.packets,
+            more_recordings: self.read.losses.more_recordings,
         })
     }
 
     /// The length that a header states, where far less was met in any stream. Subtitles and tracks that are not taken
     /// count: the header means all.
     fn broken_promise(&self, zero_ns: u64) -> Option<u64> {
-        let ends = self.demuxed.streams.iter().filter_map(|met| met.samples.summary()).map(|summary| summary.end_ns);
+        let ends =
+            self.read.demuxed.streams.iter().filter_map(|met| met.samples.summary()).map(|summary| summary.end_ns);
         let end_ms = ends.max()? / NS_PER_MS;
-        let promised_ms = self.promised_ms?;
-        let least_ms = match self.container {
+        let promised_ms = self.read.promised_ms?;
+        let least_ms = match self.read.container {
             Container::Avi | Container::Audio => EXACT_TOLERANCE_MS,
             Container::Mp4
             | Container::Matroska
@@ -117,12 +104,12 @@ impl Facts<'_> {
     }
 
     fn of(&self, kind: Kind) -> Vec<&Met> {
-        self.demuxed.streams.iter().filter(|s| s.kind == Some(kind)).collect()
+        self.read.demuxed.streams.iter().filter(|s| s.kind == Some(kind)).collect()
     }
 
     /// Refuses a transport stream whose packets are scrambled: of such packets demuxers make nothing.
     fn is_clear(&self) -> Result<(), Failure> {
-        if self.container != Container::MpegTs || !is_scrambled(self.ranges).map_err(unreadable)? {
+        if self.read.container != Container::MpegTs || !is_scrambled(&self.read.ranges).map_err(unreadable)? {
             return Ok(());
         }
         Err(Failure::new(FailureCode::SourceEncrypted, "by the heads of its packets")
@@ -131,11 +118,10 @@ impl Facts<'_> {
     }
 
     fn no_streams(&self) -> Failure {
-        match &self.demuxed.gave_up {
+        match &self.read.demuxed.gave_up {
             Some((_, detail)) => Failure::new(FailureCode::SourceCorrupt, detail).with("part", "structure"),
-            None => {
-                Failure::new(FailureCode::SourceNoStreams, "no streams").with("found", codecs::file_of(self.container))
-            }
+            None => Failure::new(FailureCode::SourceNoStreams, "no streams")
+                .with("found", codecs::file_of(self.read.container)),
         }
     }
 
@@ -162,7 +148,7 @@ impl Facts<'_> {
 
     fn choose_audio<'m>(&self, audios: &[&'m Met]) -> Result<Option<Chosen<'m>>, Failure> {
         let holds = |at: &usize| !audios[*at].samples.is_empty();
-        let known = |caps: &gst::Caps| codecs::audio(caps, self.container).is_ok();
+        let known = |caps: &gst::Caps| codecs::audio(caps, self.read.container).is_ok();
         let heard = |at: &usize| holds(at) && audios[*at].caps.as_ref().is_some_and(known);
         let candidates: Vec<Candidate> =
             (0..audios.len()).map(|at| Candidate { default: audios[at].default && heard(&at), pixels: 0 }).collect();
@@ -188,17 +174,17 @@ impl Facts<'_> {
         let caps = met.caps.as_ref().ok_or_else(|| unsupported(Kind::Video, "unknown"))?;
         let codec = codecs::video(caps).map_err(|found| unsupported(Kind::Video, &found))?;
         limits::picture_rate_fits(caps)?;
-        let tried = trial::decode(self.ranges, Kind::Video, stream, &codec, self.output)?;
+        let tried = trial::decode(&self.read.ranges, Kind::Video, stream, &codec, self.output)?;
         // Fields under the name of a frame, which no converter takes.
         let mode = tried.caps.structure(0).and_then(|form| form.get::<&str>("interlace-mode").ok());
         if mode == Some("alternate") {
             let codec = format!("{} whose fields are pictures of their own", codecs::for_people(&codec));
             return Err(unsupported(Kind::Video, &codec));
         }
-        let shown = picture::of(caps, &tried.caps, met, self.demuxed.tags.as_ref())
+        let shown = picture::of(caps, &tried.caps, met, self.read.demuxed.tags.as_ref())
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
         limits::size_fits(self.limits, (shown.width, shown.height))?;
-        let paced = pace(met, caps, &summary, shown.interlaced, tried.least_gap_ns, self.container);
+        let paced = pace(met, caps, &summary, shown.interlaced, tried.least_gap_ns, self.read.container);
         Ok(VideoFacts {
             stream,
             codec,
@@ -227,19 +213,19 @@ impl Facts<'_> {
     /// followed and are whole lost nothing, so there every pause is meant, however steadily frames come otherwise: so a
     /// screen is recorded that seldom changes.
     fn on_purpose_ns(&self, summary: &Summary) -> u64 {
-        let whole = mend::is_walked(self.container) && !self.lost;
+        let whole = mend::is_walked(self.read.container) && !self.read.losses.lost;
         if whole { summary.longest_pause_ns } else { summary.longest_gap_ns }
     }
 
     fn audio_facts(&self, (stream, met, summary): Chosen<'_>) -> Result<AudioFacts, Failure> {
         let caps = met.caps.as_ref().ok_or_else(|| unsupported(Kind::Audio, "unknown"))?;
-        let codec = codecs::audio(caps, self.container).map_err(|found| unsupported(Kind::Audio, &found))?;
-        let tried = trial::decode(self.ranges, Kind::Audio, stream, &codec, self.output)?;
+        let codec = codecs::audio(caps, self.read.container).map_err(|found| unsupported(Kind::Audio, &found))?;
+        let tried = trial::decode(&self.read.ranges, Kind::Audio, stream, &codec, self.output)?;
         let info = gst_audio::AudioInfo::from_caps(&tried.caps)
             .map_err(|_| trial::undecodable(Kind::Audio, &codec, "decoded caps are no sound"))?;
         limits::sound_rate_fits(info.rate())?;
         // What an encoder put before and behind it is not to be heard.
-        let (first_ns, end_ns) = self.bare.map_or((summary.first_ns, summary.end_ns), |sound| {
+        let (first_ns, end_ns) = self.read.bare.map_or((summary.first_ns, summary.end_ns), |sound| {
             let (first_ns, end_ns) = sound.span_ns();
             // Of several files that were joined the head of the first one speaks of itself alone.
             let end_ns = if summary.end_ns > end_ns + JOINED_NS { summary.end_ns } else { end_ns };
