@@ -8,19 +8,16 @@
 //! - no time (MPEG program and transport streams state one for some pictures only): the predecessor's, so that it
 //!   stands still, which [`super::even`] takes for what it is;
 //!   In Matroska, where every block has a time, those that come first without any lie before zero and are not shown;
-//! - where times of decoding are all there is (AVI): the picture shown next takes the smallest one not taken.
+//! - where times of decoding are all there is (AVI): that of the packet which made the decoder hand the picture out, as
+//!   ffmpeg and what is built on it show such files. Of those that come out behind the last packet none is known: it stands
+//!   still.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 
 use super::wiring::Sought;
 use crate::order::Failure;
-
-/// Pictures that a decoder may hold beyond those that it held when the first came out: it learns of reordering late. What
-/// is held beyond that was lost inside, and its time is passed over.
-const LEARNT: usize = 2;
 
 /// What the times of a demuxer's packets mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +62,8 @@ enum Stamp {
 /// Times between a decoder's two ends.
 #[derive(Debug, Default)]
 struct Between {
-    /// Times of decoding that no picture has taken.
-    waiting: BTreeSet<u64>,
-    /// How many waited when the first picture came out.
-    held: Option<usize>,
+    /// Time of decoding of the packet that went in last.
+    decoded: Option<u64>,
     /// Time of the last picture.
     last: Option<u64>,
 }
@@ -76,7 +71,7 @@ struct Between {
 impl Between {
     fn enters(&mut self, stamp: Stamp) {
         if let Stamp::Decoded(at) = stamp {
-            self.waiting.insert(at);
+            self.decoded = self.decoded.max(Some(at));
         }
     }
 
@@ -85,13 +80,7 @@ impl Between {
         let at = match stamp {
             Stamp::Shown(at) => Some(at),
             Stamp::Unknown => self.last,
-            Stamp::Decoded(_) => {
-                let held = *self.held.get_or_insert(self.waiting.len());
-                while self.waiting.len() > held + LEARNT {
-                    self.waiting.pop_first();
-                }
-                self.waiting.pop_first().or(self.last)
-            }
+            Stamp::Decoded(_) => self.decoded,
         };
         self.last = at;
         at
@@ -146,6 +135,13 @@ pub fn make_plain(pad: &gst::Pad) {
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+/// Lets `decoder` hand a picture out as soon as it can: one that decodes several at once does so some packets later.
+pub fn in_step(decoder: &gst::Element) {
+    if decoder.has_property("thread-type") {
+        decoder.set_property_from_str("thread-type", "slice");
+    }
 }
 
 /// Carries times past `decoder`. `sought` is the stream time that was last gone to: what is shown at it may have begun
@@ -205,31 +201,32 @@ pub fn carry(decoder: &gst::Element, stated: Stated, sought: &Sought) -> Result<
 mod tests {
     use super::*;
 
-    #[test]
-    fn pictures_take_times_of_decoding_in_the_order_in_which_they_are_shown() {
+    /// What comes out of a decoder for `(time of a packet, pictures that it makes it hand out)`.
+    fn shown(packets: &[(u64, usize)]) -> Vec<Option<u64>> {
         let mut between = Between::default();
-        [0, 40, 80].into_iter().for_each(|at| between.enters(Stamp::Decoded(at)));
-        let mut shown = vec![between.leaves(Stamp::Decoded(0))];
-        for (enters, leaves) in [(120, 80), (160, 120), (200, 40)] {
-            between.enters(Stamp::Decoded(enters));
-            shown.push(between.leaves(Stamp::Decoded(leaves)));
+        let mut times = Vec::new();
+        for (at, pictures) in packets {
+            between.enters(Stamp::Decoded(*at));
+            times.extend((0..*pictures).map(|_| between.leaves(Stamp::Decoded(0))));
         }
-        shown.extend([between.leaves(Stamp::Decoded(160)), between.leaves(Stamp::Decoded(200))]);
-        assert_eq!(shown, [0, 40, 80, 120, 160, 200].map(Some));
+        times
     }
 
     #[test]
-    fn packets_without_a_picture_do_not_make_all_later_ones_early() {
-        let mut between = Between::default();
-        let mut last = None;
-        for at in 0..100 {
-            between.enters(Stamp::Decoded(at * 40));
-            // Every tenth packet is one that shows nothing.
-            if at % 10 != 9 {
-                last = between.leaves(Stamp::Decoded(at * 40));
-            }
-        }
-        assert_eq!(last, Some(98 * 40 - LEARNT as u64 * 40));
+    fn a_picture_is_shown_when_the_packet_comes_that_makes_its_decoder_hand_it_out() {
+        assert_eq!(shown(&[(0, 0), (40, 1), (80, 1)]), [Some(40), Some(80)]);
+        assert_eq!(shown(&[(0, 0), (40, 0), (80, 1), (120, 1)]), [Some(80), Some(120)]);
+    }
+
+    #[test]
+    fn behind_the_last_packet_pictures_stand_still() {
+        assert_eq!(shown(&[(0, 0), (40, 0), (80, 3)]), [Some(80); 3]);
+    }
+
+    #[test]
+    fn packets_without_a_picture_make_no_later_one_early() {
+        let packets: Vec<(u64, usize)> = (0..100).map(|at| (at * 40, usize::from(at % 10 != 9))).collect();
+        assert_eq!(shown(&packets).last(), Some(&Some(98 * 40)));
     }
 
     #[test]

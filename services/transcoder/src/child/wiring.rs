@@ -41,14 +41,17 @@ pub(crate) fn keep_packets_whole(parser: &gst::Element) {
     parser.connect("autoplug-continue", false, |args| {
         let parser = args.first()?.get::<gst::Element>().ok()?;
         let caps = args.get(2)?.get::<gst::Caps>().ok()?;
-        let form = caps.structure(0)?;
-        let mpeg4 = match form.name().as_str() {
-            "video/mpeg" => form.get::<i32>("mpegversion") == Ok(4),
-            name => matches!(name, "video/x-divx" | "video/x-xvid"),
-        };
-        let whole = mpeg4 && demuxers(&parser).iter().any(|demuxer| stated_by(demuxer) != Stated::Shown);
+        let whole = is_mpeg4(&caps) && demuxers(&parser).iter().any(|demuxer| stated_by(demuxer) != Stated::Shown);
         Some((!whole).to_value())
     });
+}
+
+/// Is it MPEG-4 Part 2?
+fn is_mpeg4(caps: &gst::Caps) -> bool {
+    caps.structure(0).is_some_and(|form| match form.name().as_str() {
+        "video/mpeg" => form.get::<i32>("mpegversion") == Ok(4),
+        name => matches!(name, "video/x-divx" | "video/x-xvid"),
+    })
 }
 
 /// Lets each demuxer that is put into `parser` read only when its errors are heard.
@@ -216,6 +219,9 @@ fn wire_decoder(
         })?;
         let decoder = best.create().build().map_err(own)?;
         if kind == Kind::Video {
+            if stated == Stated::Decoded || stated == Stated::ShownOrDecoded && is_mpeg4(&caps) {
+                times::in_step(&decoder);
+            }
             times::carry(&decoder, stated, sought)?;
         }
         chain.push(decoder);
