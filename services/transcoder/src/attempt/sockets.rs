@@ -77,7 +77,10 @@ async fn answer(
         source.read(range.clone()).await
     };
     let read = match read {
-        Ok(data) if data.len() == request.length as usize => Ok(data),
+        Ok(data) if data.len() == request.length as usize => {
+            motion.read(range.start);
+            Ok(data)
+        }
         Ok(data) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("got {} bytes", data.len()))),
         Err(err) => Err(err),
     };
@@ -169,5 +172,42 @@ pub(super) async fn take_output(
         };
         let _busy = motion.parent_busy();
         out.send(delivery).await.map_err(|_| TakeError::ReceiverGone)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+
+    use super::*;
+
+    /// A source of that many zeros.
+    struct Zeros(u64);
+
+    impl SourceBytes for Zeros {
+        fn size_bytes(&self) -> u64 {
+            self.0
+        }
+
+        fn read(&self, range: Range<u64>) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send + '_>> {
+            Box::pin(async move { Ok(vec![0; (range.end - range.start) as usize].into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_reads_on_and_says_nothing_moves() {
+        let (mut child, parent) = UnixStream::pair().unwrap();
+        let motion = Arc::new(Motion::default());
+        let served = tokio::spawn(serve_ranges(parent, Arc::new(Zeros(1 << 40)), Arc::clone(&motion)));
+        let mut moves = Vec::new();
+        for offset in [0, 8, 1 << 30, 1 << 39, 16] {
+            child.write_all(&RangeRequest { id: 1, offset, length: 4 }.to_bytes()).await.unwrap();
+            child.read_exact(&mut [0; wire::RANGE_ANSWER_HEAD_BYTES + 4]).await.unwrap();
+            moves.push(motion.has_moved());
+        }
+        assert_eq!(moves, [true, false, true, true, false]);
+        drop(child);
+        assert!(served.await.unwrap().is_ok());
     }
 }

@@ -5,8 +5,9 @@
 //! fault. But for [`PATIENCE`] times the stall limit at most: then another delivery tries it, on another machine perhaps. Time
 //! is counted in ticks, so that a parent that was itself stopped blames nobody on waking.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, setpriority_pgrp};
@@ -18,6 +19,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// Stall limits that may pass while nothing moves and others have the processor; then the attempt ends, by the machine's
 /// fault and not by the source's.
 pub const PATIENCE: u32 = 4;
+/// Who reads a stretch of this length for the first time moves: a walk along tens of gigabytes says nothing else.
+const STRETCH_BYTES: u64 = 16 << 20;
 /// Time that one tick may stand for at most: it comes late on a busy machine, and very late when the parent was stopped.
 const TICK_AT_MOST: Duration = Duration::from_secs(1);
 
@@ -38,6 +41,7 @@ pub(super) struct Motion {
     moved: AtomicBool,
     parent_busy: AtomicU32,
     reached_ns: AtomicU64,
+    stretches: Mutex<BTreeSet<u64>>,
 }
 
 impl Motion {
@@ -51,9 +55,23 @@ impl Motion {
         self.moved.store(true, Ordering::Relaxed);
     }
 
+    /// Has the child done something since this was asked last?
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::Relaxed)
+    }
+
     /// The child has come so far on the timeline.
     pub(super) fn reached(&self, at_ns: u64) {
         self.reached_ns.fetch_max(at_ns, Ordering::Relaxed);
+    }
+
+    /// The child was given what stands there in the source. Reading the same again is no movement: a source can't be read
+    /// round and round for longer than the stall limit.
+    pub(super) fn read(&self, offset: u64) {
+        let stretch = offset / STRETCH_BYTES;
+        if self.stretches.lock().unwrap_or_else(PoisonError::into_inner).insert(stretch) {
+            self.moved();
+        }
     }
 
     /// The child waits for its parent until the guard is dropped.
@@ -121,7 +139,7 @@ pub(super) async fn watch(pid: u32, motion: Arc<Motion>, manners: Manners, say_q
             be_nice(pid, asked);
             nice = Some(asked);
         }
-        quiet = match (motion.moved.swap(false, Ordering::Relaxed), motion.parent_busy.load(Ordering::Relaxed)) {
+        quiet = match (motion.has_moved(), motion.parent_busy.load(Ordering::Relaxed)) {
             (true, _) => {
                 processor = None;
                 Quiet::default()
@@ -235,6 +253,19 @@ mod tests {
         assert_eq!(limit(Duration::ZERO), (60, Over::Starved));
         let stopped = Quiet::default().and(TICK, Duration::from_secs(3600));
         assert_eq!((stopped.over(STALL), stopped.passed), (None, TICK_AT_MOST), "a parent that was stopped");
+    }
+
+    #[test]
+    fn reading_on_is_movement_and_reading_again_is_none() {
+        let motion = Motion::default();
+        let moves = |offset| {
+            motion.read(offset);
+            motion.has_moved()
+        };
+        let end = 9 * STRETCH_BYTES;
+        // A look at the index at the end, then along the file, then again.
+        assert_eq!([end, 0, 1, STRETCH_BYTES, 2 * STRETCH_BYTES].map(moves), [true, true, false, true, true]);
+        assert_eq!([end + 1, 0, STRETCH_BYTES].map(moves), [false; 3]);
     }
 
     #[test]

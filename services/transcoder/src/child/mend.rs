@@ -48,6 +48,10 @@ const MOST_LINKS: usize = 50_000_000;
 const TIME_BYTES: u64 = 4;
 /// Bytes that are read at once.
 const WINDOW_BYTES: usize = 256 * 1024;
+/// How often a source is read over by one walk at most, and how much more. Links of whole files lead ahead: where large ones
+/// are looked at from both ends it is three times. In a ruin every few bytes may look like a link that leads far away.
+const READ_OVER: u64 = 8;
+const READ_MORE_BYTES: u64 = 64 << 20;
 
 /// The source as its demuxer is to see it: damage passed over, and of an MP4's index what has to be otherwise.
 pub(crate) fn seen(ranges: &Arc<dyn Ranges>, facts: &SourceFacts, ends: Ends) -> Result<Seen, Failure> {
@@ -276,14 +280,19 @@ struct Window<'a> {
     data: Vec<u8>,
     /// What was read elsewhere, beside it.
     beside: (u64, Vec<u8>),
+    /// Bytes that may still be read.
+    left: u64,
 }
 
 impl<'a> Window<'a> {
     fn new(source: &'a dyn Bytes) -> Self {
-        Self { source, size: source.size_bytes(), at: 0, data: Vec::new(), beside: (0, Vec::new()) }
+        let size = source.size_bytes();
+        let left = size.saturating_mul(READ_OVER).saturating_add(READ_MORE_BYTES);
+        Self { source, size, at: 0, data: Vec::new(), beside: (0, Vec::new()), left }
     }
 
-    /// `length` bytes at `at`; none where the source ends before.
+    /// `length` bytes at `at`; none where the source ends before, or where too much was read of it: then the rest is as its
+    /// demuxer finds it.
     fn get(&mut self, at: u64, length: usize) -> Result<Option<&[u8]>, String> {
         if at.checked_add(length as u64).is_none_or(|end| end > self.size) {
             return Ok(None);
@@ -291,6 +300,8 @@ impl<'a> Window<'a> {
         let inside = at >= self.at && at + length as u64 <= self.at + self.data.len() as u64;
         if !inside {
             let most = (self.size - at).min(WINDOW_BYTES.max(length) as u64);
+            let Some(left) = self.left.checked_sub(most) else { return Ok(None) };
+            self.left = left;
             self.data = self.source.read(at, most as usize)?;
             self.at = at;
         }

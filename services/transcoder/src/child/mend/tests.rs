@@ -145,3 +145,26 @@ fn what_fills_up_the_last_block_of_a_track_is_noted_and_of_no_other() {
     let wide = element(&[0xa0], &[element(&[0xa1], &[0x41, 0x02, 0, 0, 0]), ns(5)].concat());
     assert_eq!(found(&[wide, element(&[0xa0], &[0; 3]), element(&[0xa3], &[])]), [(258, 5)]);
 }
+
+#[test]
+fn a_ruin_in_which_every_byte_may_lead_far_away_is_not_read_for_ever() {
+    struct Counted(Vec<u8>, std::cell::Cell<u64>);
+    impl Bytes for Counted {
+        fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
+            self.1.set(self.1.get() + length as u64);
+            Ok(self.0[offset as usize..][..length].to_vec())
+        }
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+    }
+    // Chunks by their names, each of which says that it ends a megabyte on, where none begins.
+    let list = [&b"RIFF\0\0\0\x7fAVI LIST\0\0\0\x7fmovi"[..], &element(b"00dc", &[0; 16])].concat();
+    let chunk = [&b"00dc"[..], &((1_u32 << 20) + 2).to_le_bytes()].concat();
+    let source = Counted([list, chunk.repeat(512 << 10)].concat(), std::cell::Cell::default());
+    let size = source.size_bytes();
+    walk(&mut Window::new(&source), &mut avi::Chunks::default()).unwrap();
+    let read = source.1.get();
+    assert!(read <= size * READ_OVER + READ_MORE_BYTES, "{read} of {size}");
+    assert!(read > size * READ_OVER, "it was no ruin: {read} of {size}");
+}
