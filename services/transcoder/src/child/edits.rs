@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use spool_proto::media::Container;
 
-use super::mp4::{self, be32, be64, box_head, child, children};
+use super::mp4::{self, be32, be64, child, children};
 use super::patched::{self, Change};
 use super::regroup;
 use super::source::Ranges;
@@ -29,9 +29,6 @@ use crate::order::Failure;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.
 const LONGER_S: u64 = 2;
-/// Boxes of the file that are passed in search of its index, and the longest index that is read.
-const MOST_BOXES: usize = 10_000;
-const LONGEST_INDEX: u64 = 160 << 20;
 /// Bytes before the rows of an edit list: version, flags and their number.
 const ROWS_AT: usize = 8;
 /// Where in a list of descriptions (8.5.2) the first one's name lies.
@@ -124,19 +121,12 @@ struct Index {
 }
 
 fn index(source: &dyn mp4::Bytes) -> Result<Option<Index>, String> {
-    let (mut at, size) = (0_u64, source.size_bytes());
-    for _ in 0..MOST_BOXES {
-        let left = size.saturating_sub(at);
-        let head = source.read(at, 16.min(left) as usize)?;
-        let Some((name, head_bytes, length)) = box_head(&head, left).filter(|(_, _, length)| *length <= left) else {
-            break;
-        };
-        if &name == b"moov" {
-            let body = length - head_bytes;
-            let read = (body <= LONGEST_INDEX).then(|| source.read(at + head_bytes, body as usize)).transpose()?;
-            return Ok(read.map(|index| Index { name_at: at + 4, at: at + head_bytes, index }));
+    for top in mp4::tops(source) {
+        let top = top?;
+        if &top.name == b"moov" {
+            let read = if top.complete { top.index(source)? } else { None };
+            return Ok(read.map(|index| Index { name_at: top.at + 4, at: top.at + top.head_bytes, index }));
         }
-        at += length;
     }
     Ok(None)
 }
@@ -144,24 +134,17 @@ fn index(source: &dyn mp4::Bytes) -> Result<Option<Index>, String> {
 /// What has to change so that a box behind the file's end is found: the last box has to say where it ends. None where that
 /// can't be said.
 fn end_said(source: &dyn mp4::Bytes) -> Result<Option<Vec<Change<Vec<u8>>>>, String> {
-    let (mut at, size) = (0_u64, source.size_bytes());
-    for _ in 0..MOST_BOXES {
-        if at == size {
-            return Ok(Some(Vec::new()));
+    let mut ends = 0;
+    for top in mp4::tops(source) {
+        let top = top?;
+        // It goes on to the end of the file, whatever that is.
+        if top.to_the_end {
+            let length = u32::try_from(top.length).ok();
+            return Ok(length.map(|length| vec![(top.at, length.to_be_bytes().to_vec())]));
         }
-        let left = size - at;
-        let head = source.read(at, 16.min(left) as usize)?;
-        match box_head(&head, left).filter(|(_, _, length)| *length <= left) {
-            // It goes on to the end of the file, whatever that is.
-            Some(_) if be32(&head, 0) == Some(0) => {
-                let length = u32::try_from(left).ok();
-                return Ok(length.map(|length| vec![(at, length.to_be_bytes().to_vec())]));
-            }
-            Some((_, _, length)) => at += length,
-            None => return Ok(None),
-        }
+        ends = top.at + if top.complete { top.length } else { 0 };
     }
-    Ok(None)
+    Ok((ends == source.size_bytes()).then(Vec::new))
 }
 
 /// Places of the names of codecs that are known under others.

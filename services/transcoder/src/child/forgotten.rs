@@ -34,7 +34,7 @@ impl Counted {
     fn next(&mut self) -> Option<(u64, u64)> {
         let (pictures, seconds) = self.rate?;
         let ns = |count: u64| u128::from(count) * u128::from(seconds) * 1_000_000_000 / u128::from(pictures);
-        let (from, to) = (u64::try_from(ns(self.next)).ok()?, u64::try_from(ns(self.next + 1)).ok()?);
+        let (from, to) = (u64::try_from(ns(self.next)).ok()?, u64::try_from(ns(self.next.checked_add(1)?)).ok()?);
         self.next += 1;
         Some((from, to - from))
     }

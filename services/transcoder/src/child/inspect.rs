@@ -36,9 +36,7 @@ pub fn run(ranges: &Arc<dyn Ranges>, limits: &InspectLimits, output: &Arc<dyn Ou
     let declared = declared(ranges, &head, limits)?;
     output.progress(0)?;
     let read = Reading { head: &head, limits, output }.read(ranges, declared)?;
-    let facts = Facts { read: &read, limits, output }.state()?;
-    limits::length_fits(limits, &facts)?;
-    Ok(facts)
+    Facts { read: &read, limits, output }.state()
 }
 
 /// What a source says of itself in its first bytes and its tables.

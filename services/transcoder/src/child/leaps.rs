@@ -33,7 +33,7 @@ pub(super) fn settle<T>(times: &mut [(u64, T)]) -> bool {
             Some(run) => {
                 let after = times[at + run].0.max(before);
                 for (part, (time, _)) in (1..).zip(&mut times[at..at + run]) {
-                    *time = before + (after - before) * part / (run as u64 + 1);
+                    *time = before.saturating_add((after - before) / (run as u64 + 1) * part);
                 }
                 at += run;
                 any = true;
@@ -58,7 +58,7 @@ pub(super) fn settle_end<T>(times: &mut [(u64, T)]) -> bool {
     let Some(at) = leap.filter(|at| *at > 2 * (times.len() - at)) else { return false };
     let before = times[at - 1].0;
     let step = before.abs_diff(times[at - 2].0).min(LEAP_NS / MOST_FIRST as u64);
-    (1..).zip(&mut times[at..]).for_each(|(nth, (time, _))| *time = before + step * nth);
+    (1..).zip(&mut times[at..]).for_each(|(nth, (time, _))| *time = before.saturating_add(step * nth));
     true
 }
 

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use spool_kit::units::{at_least, spoken};
-use spool_proto::media::SourceFacts;
 
 use crate::order::{Failure, FailureCode, InspectLimits};
 
@@ -22,9 +21,9 @@ pub(super) fn size_fits(limits: &InspectLimits, (width, height): (u32, u32)) -> 
 }
 
 /// Refuses what lasts too long.
-pub(super) fn length_fits(limits: &InspectLimits, facts: &SourceFacts) -> Result<(), Failure> {
+pub(super) fn length_fits(limits: &InspectLimits, duration_ns: u64) -> Result<(), Failure> {
     let Some(limit) = limits.max_duration_ms.map(Duration::from_millis) else { return Ok(()) };
-    let duration = Duration::from_nanos(facts.duration_ns());
+    let duration = Duration::from_nanos(duration_ns);
     if duration <= limit {
         return Ok(());
     }

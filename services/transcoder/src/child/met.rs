@@ -165,7 +165,7 @@ fn take_sample(stream: &mut Met, buffer: &gst::Buffer, segment: Option<&gst::For
     let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
     let held = stream.caps.as_ref().and_then(|caps| packet::held(caps, buffer));
     let duration = held.or(buffer.duration());
-    let end = duration.map(|duration| start + duration);
+    let end = duration.map(|duration| start.saturating_add(duration));
     let Some(segment) = segment else { return };
     // A picture that begins before the edit is not shown, as everybody does it; sound is cut within a block.
     if stream.kind == Some(Kind::Video) && segment.start().is_some_and(|from| start < from) {

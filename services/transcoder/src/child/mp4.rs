@@ -22,6 +22,8 @@ const MAX_INDEX_BYTES: u64 = 160 << 20;
 const MAX_TRACKS: usize = 1_000;
 /// Most boxes of one level.
 const MAX_BOXES: usize = 100_000;
+/// Largest times that are reckoned with, in ticks: sums and differences of a few of them keep their room.
+const MAX_TICKS: u64 = 1 << 60;
 
 /// What the boxes say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +48,8 @@ pub struct Index {
     pub tracks: Vec<Track>,
     /// Media comes in fragments, each with an index of its own.
     pub fragmented: bool,
-    /// Number of fragments at the top level.
-    pub fragments: u64,
+    /// Is there any fragment?
+    pub fragments: bool,
     /// Number of timed-text and subtitle tracks.
     pub subtitles: u32,
 }
@@ -78,33 +80,67 @@ pub(super) struct Box<'a> {
     pub(super) body: &'a [u8],
 }
 
+/// A box of the file itself.
+pub(super) struct Top {
+    pub(super) name: [u8; 4],
+    /// Where it begins, how long its head is, and all of it.
+    pub(super) at: u64,
+    pub(super) head_bytes: u64,
+    pub(super) length: u64,
+    /// Does it state no length of its own, but goes on to the end of the file?
+    pub(super) to_the_end: bool,
+    /// Does the file hold all of it?
+    pub(super) complete: bool,
+}
+
+impl Top {
+    /// What is in the index that it is; none of one that is too large.
+    pub(super) fn index(&self, bytes: &dyn Bytes) -> Result<Option<Vec<u8>>, String> {
+        let body = self.length - self.head_bytes;
+        (self.length <= MAX_INDEX_BYTES).then(|| bytes.read(self.at + self.head_bytes, body as usize)).transpose()
+    }
+}
+
+/// The boxes of the file itself, one read for each. What can be no box ends them, and so does one that is cut off.
+pub(super) fn tops(bytes: &dyn Bytes) -> impl Iterator<Item = Result<Top, String>> + '_ {
+    let (mut at, size) = (0_u64, bytes.size_bytes());
+    let next = move || {
+        let rest = size - at;
+        let head = (rest >= 8).then(|| bytes.read(at, 16.min(rest) as usize)).transpose();
+        let head = match head {
+            Ok(head) => head?,
+            Err(why) => return Some(Err(why)),
+        };
+        let (name, head_bytes, length) = box_head(&head, rest)?;
+        let (complete, to_the_end) = (length <= rest, be32(&head, 0) == Some(0));
+        let top = Top { name, at, head_bytes, length, to_the_end, complete };
+        at += length.min(rest);
+        Some(Ok(top))
+    };
+    std::iter::from_fn(next).take(MAX_BOXES)
+}
+
 /// Reads the boxes of a file.
 pub fn read(bytes: &dyn Bytes, max_samples: u64) -> Result<Found, String> {
-    let (mut at, size) = (0_u64, bytes.size_bytes());
-    let (mut index, mut media, mut fragments) = (None, false, 0_u64);
-    for _ in 0..MAX_BOXES {
-        if size - at < 8 {
-            break;
-        }
-        let head = bytes.read(at, 16.min(size - at) as usize)?;
-        let Some((name, head_bytes, length)) = box_head(&head, size - at) else {
-            break;
-        };
-        let complete = length <= size - at;
-        match &name {
+    let (mut index, mut media, mut fragments, size) = (None, false, false, bytes.size_bytes());
+    for top in tops(bytes) {
+        let top = top?;
+        match &top.name {
             // Of several the first is the one that demuxers go by.
             b"moov" if index.is_some() => {}
-            b"moov" if !complete => return Ok(Found::NoIndex { media }),
-            b"moov" if length > MAX_INDEX_BYTES => return Ok(Found::Corrupt("index")),
-            b"moov" => index = Some(bytes.read(at + head_bytes, (length - head_bytes) as usize)?),
+            b"moov" if !top.complete => return Ok(Found::NoIndex { media }),
+            b"moov" => match top.index(bytes)? {
+                Some(body) => index = Some(body),
+                None => return Ok(Found::Corrupt("index")),
+            },
             b"mdat" => media = true,
-            b"moof" => fragments += 1,
+            b"moof" => fragments = true,
             _ => {}
         }
-        if !complete {
+        // Of thousands of fragments each would be a read of its own.
+        if fragments && index.is_some() {
             break;
         }
-        at += length;
     }
     let Some(index) = index else { return Ok(Found::NoIndex { media }) };
     if let Some(unusual) = quicktime::unusual(&index, media) {
@@ -246,7 +282,11 @@ impl<'a> Tables<'a> {
         if promised > max_samples && !raw_sound {
             return Err("sample table");
         }
-        let ticks: u64 = pairs(self.times).map(|(count, delta)| u64::from(count) * u64::from(delta)).sum();
+        let lengths = pairs(self.times).map(|(count, delta)| u64::from(count) * u64::from(delta));
+        let ticks = lengths.fold(0, u64::saturating_add);
+        if ticks > MAX_TICKS {
+            return Err("time table");
+        }
         track.promised_ms = ticks.saturating_mul(1000) / self.scale;
         track.present = self.present(promised, size)?;
         track.samples = match (raw_sound, promised == timed) {
@@ -311,7 +351,7 @@ impl<'a> Tables<'a> {
         let empty = edit.map_or(0, |edit| edit.empty_ns);
         samples.push(empty, Some(self.ns(ticks.saturating_sub(cut))), true);
         if let Some(edit) = edit.filter(|edit| edit.length_ns > 0) {
-            samples.stop_at(edit.empty_ns + edit.length_ns);
+            samples.stop_at(edit.empty_ns.saturating_add(edit.length_ns));
         }
         Some(samples)
     }
@@ -348,21 +388,21 @@ impl<'a> Tables<'a> {
                     continue;
                 }
                 let empty = edit.map_or(0, |edit| edit.empty_ns);
-                let at = |ticks: i64| empty + self.ns(ticks.max(0).unsigned_abs());
+                let at = |ticks: i64| empty.saturating_add(self.ns(ticks.max(0).unsigned_abs()));
                 samples.push(at(start), Some(at(end) - at(start)), keyframe);
             }
         }
         if let Some(edit) = edit
             && edit.length_ns > 0
         {
-            samples.stop_at(edit.empty_ns + edit.length_ns);
+            samples.stop_at(edit.empty_ns.saturating_add(edit.length_ns));
         }
         samples.sort(false);
         Some(samples)
     }
 
     fn ns(&self, ticks: u64) -> u64 {
-        (u128::from(ticks) * 1_000_000_000 / u128::from(self.scale)) as u64
+        to_ns(ticks, self.scale).unwrap_or(0)
     }
 
     /// Shift of each sample's time of presentation against its time of decoding.
@@ -388,10 +428,12 @@ impl<'a> Tables<'a> {
                 true => (be64(row, 0)?, be64(row, 8)?.cast_signed(), be32(row, 16)?),
                 false => (u64::from(be32(row, 0)?), i64::from(be32(row, 4)?.cast_signed()), be32(row, 8)?),
             };
-            let length_ns = (u128::from(length) * 1_000_000_000).checked_div(u128::from(self.movie_scale))? as u64;
+            let length_ns = to_ns(length, self.movie_scale)?;
             match (media, edit.media) {
-                (-1, -1) => edit.empty_ns += length_ns,
-                (0.., -1) if rate == 0x1_0000 => edit = Edit { media, length_ns, ..edit },
+                (-1, -1) => edit.empty_ns = edit.empty_ns.saturating_add(length_ns),
+                (0.., -1) if media.unsigned_abs() <= MAX_TICKS && rate == 0x1_0000 => {
+                    edit = Edit { media, length_ns, ..edit }
+                }
                 _ => return None,
             }
         }
@@ -400,6 +442,12 @@ impl<'a> Tables<'a> {
             _ => Some(Some(edit)),
         }
     }
+}
+
+/// Ticks as nanoseconds, as far as they go; none where nobody says how long one is.
+fn to_ns(ticks: u64, scale: u64) -> Option<u64> {
+    let ns = (u128::from(ticks) * 1_000_000_000).checked_div(u128::from(scale))?;
+    Some(u64::try_from(ns).unwrap_or(u64::MAX))
 }
 
 /// An edit: so much nothing, then media from there on.

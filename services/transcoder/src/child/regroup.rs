@@ -10,7 +10,7 @@ use super::mp4::{Box, be32, child, children};
 
 /// Sounds that become one sample.
 const TOGETHER: u32 = 4096;
-/// Boxes on the way to a track's tables.
+/// Boxes on the way to a track's tables, each in the one before.
 const ON_THE_WAY: [&[u8; 4]; 4] = [b"trak", b"mdia", b"minf", b"stbl"];
 /// Where a sample description states its version, in the body of `stsd`; and the one that is meant.
 const VERSION_AT: usize = 24;
@@ -23,14 +23,17 @@ pub(super) fn regrouped(index: &[u8]) -> Option<Vec<u8>> {
         |trak: &Box<'_>| child(child(child(trak.body, b"mdia")?, b"minf")?, b"stbl").and_then(Tables::of).map(|_| ());
     children(index).iter().filter(|part| part.name == *b"trak").find_map(tables)?;
     let mut changed = false;
-    let body = rewritten(index, &mut changed)?;
+    let body = rewritten(index, &ON_THE_WAY, &mut changed)?;
     changed.then(|| boxed(*b"moov", &body)).flatten()
 }
 
-fn rewritten(body: &[u8], changed: &mut bool) -> Option<Vec<u8>> {
+/// What is in a box, with the tables at the end of the `way` from there regrouped.
+fn rewritten(body: &[u8], way: &[&[u8; 4]], changed: &mut bool) -> Option<Vec<u8>> {
     let mut new = Vec::with_capacity(body.len());
     for Box { name, body } in children(body) {
-        let tables = (&name == b"stbl").then(|| Tables::of(body).and_then(|tables| tables.regrouped())).flatten();
+        let further = way.split_first().filter(|(first, _)| **first == &name).map(|(_, further)| further);
+        let at_tables = further.is_some_and(<[_]>::is_empty);
+        let tables = at_tables.then(|| Tables::of(body).and_then(|tables| tables.regrouped())).flatten();
         let inner = match tables {
             Some(tables) => {
                 *changed = true;
@@ -38,8 +41,10 @@ fn rewritten(body: &[u8], changed: &mut bool) -> Option<Vec<u8>> {
                 let kept: Option<Vec<_>> = kept.map(|part| boxed(part.name, part.body)).collect();
                 [kept?.concat(), tables].concat()
             }
-            None if ON_THE_WAY.contains(&&name) => rewritten(body, changed)?,
-            None => body.to_vec(),
+            None => match further.filter(|further| !further.is_empty()) {
+                Some(further) => rewritten(body, further, changed)?,
+                None => body.to_vec(),
+            },
         };
         new.extend(boxed(name, &inner)?);
     }
@@ -93,6 +98,12 @@ impl<'a> Tables<'a> {
             (self.samples, Vec::<Vec<u32>>::new(), Vec::new(), Vec::new());
         for (at, [first, per_chunk, description]) in rows.iter().copied().enumerate() {
             let next = rows.get(at + 1).map_or(self.chunks.checked_add(1)?, |[next, _, _]| *next);
+            if left == 0 {
+                break;
+            }
+            if first == 0 || next <= first || per_chunk == 0 {
+                return None;
+            }
             for chunk in first..next.min(self.chunks + 1) {
                 let mut here = per_chunk.min(left);
                 left -= here;
@@ -155,6 +166,25 @@ mod tests {
         assert_eq!(numbers(b"stsc"), [0, 1, 1, 1, 1]);
         assert_eq!(numbers(b"stsz"), [0, 0, 3, 4096 * 6, 4096 * 6, 1808 * 6]);
         assert_eq!(numbers(b"stco"), [0, 3, 100, 30_000, 60_000]);
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_a_track_is_not_followed() {
+        let deep = (0..20_000).fold(Vec::new(), |inner, _| boxed(*b"trak", &inner).unwrap());
+        let media = boxed(*b"trak", &boxed(*b"mdia", &boxed(*b"minf", &deep).unwrap()).unwrap()).unwrap();
+        let new = regrouped(&[track(2), media.clone()].concat()).unwrap();
+        assert!(new.ends_with(&media));
+    }
+
+    #[test]
+    fn chunks_that_contradict_each_other_are_not_walked() {
+        let find = |index: &[u8]| index.windows(4).position(|name| name == b"stsc").unwrap() + 12;
+        for first in [0_u32, 3, u32::MAX] {
+            let mut index = track(2);
+            let row = find(&index);
+            index[row..row + 4].copy_from_slice(&first.to_be_bytes());
+            assert_eq!(regrouped(&index), None, "{first}");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ const KNOWN_RATES: [(u32, u32); 17] = [
 const HOLE_FRAMES: u64 = 3;
 const HOLE_NS: u64 = NS_PER_S;
 const HOLES_PER: usize = 20;
+/// Segments whose distances of keyframes are told: some forty days of four seconds each, which no limit of ours allows.
+const MOST_SEGMENTS: usize = 1 << 20;
 /// Half the distance between 30000/1001 and 30.
 const SNAP_PER_MILLION: f64 = 500.0;
 
@@ -86,7 +88,7 @@ impl Samples {
     /// Takes one in. Those without length get the distance to the next, the last one that of its neighbours.
     pub fn push(&mut self, at_ns: u64, duration_ns: Option<u64>, keyframe: bool) {
         self.times.push((at_ns, keyframe));
-        self.end_ns = self.end_ns.max(at_ns + duration_ns.unwrap_or(0));
+        self.end_ns = self.end_ns.max(at_ns.saturating_add(duration_ns.unwrap_or(0)));
     }
 
     /// Number taken in.
@@ -119,13 +121,13 @@ impl Samples {
             self.leaps_over_ns = leaps::longest_step(&self.times);
             // The end may be that of one that leapt; without it the last one lasts as long as its neighbours.
             let last_ns = self.times.last().map_or(0, |(at, _)| *at);
-            self.end_ns = if self.end_ns > last_ns + self.leaps_over_ns { 0 } else { self.end_ns };
+            self.end_ns = if self.end_ns > last_ns.saturating_add(self.leaps_over_ns) { 0 } else { self.end_ns };
         }
     }
 
     /// Is one of the samples at that time, give or take a microsecond?
     pub fn has(&self, at_ns: u64) -> bool {
-        let next = self.times.partition_point(|(at, _)| *at + 1_000 < at_ns);
+        let next = self.times.partition_point(|(at, _)| at.saturating_add(1_000) < at_ns);
         self.times.get(next).is_some_and(|(at, _)| at.abs_diff(at_ns) <= 1_000)
     }
 
@@ -141,12 +143,12 @@ impl Samples {
         let mut gaps: Vec<u64> = self.times.windows(2).map(|w| w[1].0 - w[0].0).collect();
         gaps.sort_unstable();
         let median = gaps.get(gaps.len() / 2).copied().unwrap_or(self.end_ns.saturating_sub(first_ns));
-        let jitter = JITTER_NS.max(median * JITTER_PERCENT / 100);
+        let jitter = JITTER_NS.max(median.saturating_mul(JITTER_PERCENT) / 100);
         let holes = self.holes(&gaps, median, jitter);
         let (gaps, holes) = gaps.split_at(gaps.len() - holes);
         let variable = gaps.iter().any(|gap| gap.abs_diff(median) > jitter);
         // A last sample without length lasts as long as its neighbours.
-        let end_ns = if self.end_ns > last_ns { self.end_ns } else { last_ns + median };
+        let end_ns = if self.end_ns > last_ns { self.end_ns } else { last_ns.saturating_add(median) };
         let end_ns = end_ns.saturating_sub(self.filled_ns).max(last_ns);
         let rate = match gaps.len() as u64 {
             0 => rate_of(1, median),
@@ -168,12 +170,13 @@ impl Samples {
 
     /// How many of the sorted distances are holes: long ones among frames that otherwise come steadily.
     fn holes(&self, gaps: &[u64], median: u64, jitter: u64) -> usize {
-        let from = gaps.partition_point(|gap| *gap <= median * HOLE_FRAMES + HOLE_NS);
+        let from = gaps.partition_point(|gap| *gap <= median.saturating_mul(HOLE_FRAMES).saturating_add(HOLE_NS));
         let unsteady = gaps.iter().filter(|gap| gap.abs_diff(median) > jitter).count();
         if !self.stated && unsteady * HOLES_PER < gaps.len() { gaps.len() - from } else { 0 }
     }
 
-    /// For each `segment_ns` from `zero_ns` on: the greatest distance in ms from a frame in it back to its keyframe.
+    /// For each `segment_ns` from `zero_ns` on, [`MOST_SEGMENTS`] at most: the greatest distance in ms from a frame in it back
+    /// to its keyframe.
     pub fn keyframe_gaps_ms(&self, zero_ns: u64, segment_ns: u64) -> Vec<u32> {
         let mut gaps: Vec<u32> = Vec::new();
         let mut keyframe = self.times.first().map_or(0, |(at, _)| *at);
@@ -182,6 +185,9 @@ impl Samples {
                 keyframe = *at;
             }
             let segment = (at.saturating_sub(zero_ns) / segment_ns) as usize;
+            if segment >= MOST_SEGMENTS {
+                break;
+            }
             if gaps.len() <= segment {
                 gaps.resize(segment + 1, 0);
             }
@@ -232,6 +238,13 @@ mod tests {
         let summary = samples((0..100).filter(|i| i % 7 != 3).map(|i| i * 40 * NS_PER_MS)).summary().unwrap();
         assert!(summary.variable);
         assert_eq!(summary.end_ns, 100 * 40 * NS_PER_MS);
+    }
+
+    #[test]
+    fn a_sample_at_the_end_of_time_asks_for_no_more_than_a_long_film() {
+        let late = samples([0, 40 * NS_PER_MS, u64::MAX - 1]);
+        assert!(late.keyframe_gaps_ms(0, 4 * NS_PER_S).len() <= MOST_SEGMENTS);
+        assert_eq!(late.summary().map(|summary| summary.last_ns), Some(u64::MAX - 1));
     }
 
     #[test]

@@ -55,6 +55,9 @@ impl Facts<'_> {
         let starts = [video.as_ref().map(|v| v.first_ns), audio.as_ref().map(|a| a.first_ns)];
         let ends = [video.as_ref().map(|v| v.end_ns), audio.as_ref().map(|a| a.end_ns)];
         let zero_ns = starts.into_iter().flatten().min().unwrap_or(0);
+        let end_ns = ends.into_iter().flatten().max().unwrap_or(zero_ns);
+        // First: what follows grows with it.
+        limits::length_fits(self.limits, end_ns.saturating_sub(zero_ns))?;
         let shown = video.as_ref().and_then(|v| videos.get(v.stream as usize));
         let gaps = shown.map(|met| met.samples.keyframe_gaps_ms(zero_ns, SEGMENT_NS));
         let tags = || self.read.demuxed.tags.iter().chain(self.read.demuxed.streams.iter().map(|s| &s.tags));
@@ -65,7 +68,7 @@ impl Facts<'_> {
                 shown.is_some_and(|met| met.guessed || is_counted(met, self.read.container)),
             ),
             zero_ns,
-            end_ns: ends.into_iter().flatten().max().unwrap_or(zero_ns),
+            end_ns,
             video,
             audio,
             video_streams: videos.len() as u32 + self.read.losses.left_out.pictures,
@@ -156,8 +159,9 @@ impl Facts<'_> {
         let preferred = streams::choose_audio(&candidates);
         // One of an unknown codec is taken only where there is no other, to be refused by its name.
         let chosen = preferred.filter(heard).or_else(|| (0..audios.len()).find(heard));
-        let chosen = chosen.or_else(|| (0..audios.len()).find(holds));
-        Ok(chosen.and_then(|at| Some((at as u32, audios[at], audios[at].samples.summary()?))))
+        let Some(chosen) = chosen.or_else(|| (0..audios.len()).find(holds)) else { return Ok(None) };
+        self.fits(audios[chosen])?;
+        Ok(Some(chosen).and_then(|at| Some((at as u32, audios[at], audios[at].samples.summary()?))))
     }
 
     /// Refuses what is too large before anything of it is decoded.

@@ -41,7 +41,7 @@ pub(super) fn usable_index(found: Found) -> Result<Option<mp4::Index>, Failure> 
         let failure = Failure::new(FailureCode::SourceNoStreams, "mp4 without picture or sound track");
         return Err(failure.with("found", "an MP4"));
     }
-    if index.fragments == 0 {
+    if !index.fragments {
         let promised: u64 = index.tracks.iter().map(|t| t.promised).sum();
         if promised == 0 {
             let tracks = index.tracks.len();

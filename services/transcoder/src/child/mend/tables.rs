@@ -52,9 +52,14 @@ pub(super) fn payloads(head: &[u8]) -> impl Iterator<Item = Payload<'_>> {
     packets.take_while(|packet| packet[0] == SYNC).filter_map(Payload::of)
 }
 
-/// The section that `bytes` begin with, if it is whole.
+/// The section that `bytes` begin with, if all of it is there.
+fn complete(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(..3 + length_of(bytes.get(1..3)?))
+}
+
+/// The same, if it is one of that table and sound.
 fn whole(bytes: &[u8], table: u8) -> Option<&[u8]> {
-    let section = bytes.get(..3 + length_of(bytes.get(1..3)?))?;
+    let section = complete(bytes)?;
     // Over all of it with its checksum nothing is left.
     let sound = section.len() >= 12 + CHECKSUM_BYTES && section[0] == table && checksum(section) == 0;
     sound.then_some(section)
@@ -69,9 +74,12 @@ pub(super) fn assembled(head: &[u8], pid: u16, table: u8) -> Option<Vec<u8>> {
             (Some(section), false) => section.extend(payload.body),
             (None, false) => {}
         }
-        if let Some(whole) = section.as_deref().and_then(|section| whole(section, table)) {
+        let Some(complete) = section.as_deref().and_then(complete) else { continue };
+        if let Some(whole) = whole(complete, table) {
             return Some(whole.to_vec());
         }
+        // A broken one is not looked at again with each packet that follows.
+        section = None;
     }
     None
 }
