@@ -15,11 +15,12 @@ use std::sync::{Arc, PoisonError};
 use gst::prelude::*;
 use spool_proto::media::Container;
 
+use super::codecs;
 use super::patience::Patience;
+use super::quirks::{forgotten, numbers};
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
-use super::{codecs, forgotten, numbers};
 use crate::order::{Failure, FailureCode};
 
 /// How long one look for a frame or a message may take.

@@ -9,10 +9,10 @@ use gst::prelude::*;
 
 use super::codecs;
 use super::decode::{make, own};
-use super::forgotten;
 use super::met::{Met, Shared, lock, take_streams};
-use super::numbers;
 use super::patience::Patience;
+use super::quirks::forgotten;
+use super::quirks::numbers;
 use super::source::{self, Ranges};
 use super::streams::{self, Kind};
 use super::wiring;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use spool_proto::media::SourceFacts;
 
-use super::mp4::{self, Bytes as _};
-use super::pose::Poses;
+use super::formats::ebml;
+use super::formats::mp4::{self, Bytes as _};
+use super::formats::pose::Poses;
+use super::limits;
 use super::sniff::{SNIFF_BYTES, Sniffed, sniff};
 use super::source::Ranges;
 use super::whole::{Whole, unreadable};
-use super::{ebml, limits};
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
 
 mod container;

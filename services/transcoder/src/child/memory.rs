@@ -1,6 +1,6 @@
 //! A source that a test holds in memory, for whoever reads tables and for whoever hands out ranges.
 
-use super::mp4;
+use super::formats::mp4;
 use super::source::{RangeDone, Ranges};
 
 /// The bytes of the whole source.

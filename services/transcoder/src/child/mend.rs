@@ -10,16 +10,16 @@
 //! one whose table hides its sound: [`programme`]; its first times may be damaged: [`first`]; and that table may change:
 //! [`later`]. A program stream may not say what its pictures are: [`map`].
 //!
-//! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::missing`]).
+//! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::encode::missing`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spool_proto::media::{Container, SourceFacts, Span};
 
-use super::edits::{self, Ends, Seen};
-use super::mp4::Bytes;
-use super::patched::{Change, patched, shorter};
+use self::edits::{Ends, Seen};
+use self::patched::{Change, patched, shorter};
+use super::formats::mp4::Bytes;
 use super::source::Ranges;
 use super::whole::{Whole, unreadable};
 use crate::order::Failure;
@@ -28,6 +28,7 @@ use lines::Lines;
 
 mod avi;
 pub(super) mod clock;
+pub mod edits;
 mod first;
 mod flv;
 mod fragments;
@@ -36,7 +37,9 @@ mod later;
 mod lines;
 pub(super) mod map;
 mod matroska;
+mod patched;
 pub(super) mod programme;
+mod regroup;
 pub(super) mod scrambled;
 pub(super) mod tables;
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 
-use super::pose::{Pose, Poses};
+use super::formats::pose::{Pose, Poses};
+use super::quirks::{adpcm, packet, times};
 use super::samples::Samples;
 use super::streams::{self, Kind};
-use super::{adpcm, packet, times, wiring};
+use super::wiring;
 
 /// What pads tell from their threads.
 pub(super) type Shared<T> = Arc<Mutex<T>>;

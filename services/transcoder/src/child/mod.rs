@@ -5,56 +5,31 @@
 
 use std::sync::Arc;
 
-use self::edits::Ends;
+use self::encode::{audio, still, video};
+use self::mend::edits::Ends;
 use crate::order::{Answer, Failure, Order, Output};
 
-mod adpcm;
-pub mod audio;
-mod avi;
-mod bare;
 pub mod codecs;
 pub mod decode;
 pub mod demux;
-pub mod ebml;
-pub mod edits;
-mod encoder;
-pub mod even;
-mod forgotten;
-pub mod head;
+pub mod encode;
+pub mod formats;
 pub mod inspect;
-mod leaps;
 mod limits;
 mod link;
-mod lpcm;
 #[cfg(test)]
 mod memory;
 pub mod mend;
 pub mod met;
-mod missing;
-pub mod mp4;
-mod mpeg_sound;
-mod numbers;
-mod object;
-mod packet;
-mod patched;
 mod patience;
 pub mod picture;
-pub mod pose;
-mod quicktime;
-mod regroup;
+pub mod quirks;
 mod run;
-mod rung;
 pub mod samples;
-pub mod scale;
 pub mod sniff;
 pub mod source;
-pub mod still;
 pub mod streams;
-pub mod timeline;
-pub mod times;
-pub mod tone;
 pub mod trial;
-pub mod video;
 mod whole;
 mod wiring;
 

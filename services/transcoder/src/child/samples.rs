@@ -2,7 +2,7 @@
 
 use spool_proto::media::{FrameRate, NS_PER_MS, NS_PER_S};
 
-use super::leaps;
+use super::quirks::leaps;
 
 /// Distances between frames that differ from their median by less than this still count as constant: clocks of
 /// milliseconds and of 600 ticks a second round so.

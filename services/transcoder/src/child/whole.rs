@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use super::mp4;
+use super::formats::mp4;
 use super::source::Ranges;
 use crate::order::{Failure, FailureCode};
 use crate::wire::MAX_RANGE_BYTES;

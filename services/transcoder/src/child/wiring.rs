@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
+use super::codecs;
 use super::decode::{Wanted, make, own};
+use super::quirks::times::{self, Stated};
+use super::quirks::{adpcm, lpcm};
 use super::streams::Kind;
-use super::times::{self, Stated};
-use super::{adpcm, codecs, lpcm};
 use crate::order::{Failure, FailureCode};
 
 /// Threads of one decoder. Frame threads change nothing in the picture, but they cost memory, and their number belongs

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use spool_proto::media::*;
+use spool_transcoder::child::encode::video;
 use spool_transcoder::child::source::{FileRanges, Ranges};
-use spool_transcoder::child::{self, inspect, video};
+use spool_transcoder::child::{self, inspect};
 use spool_transcoder::order::{Failure, InspectLimits, Made, Order, Output, OutputClosed};
 
 /// Objects by rendition and chunk: the bytes, and what was stated of them.

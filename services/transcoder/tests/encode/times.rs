@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spool_proto::media::*;
-use spool_transcoder::child::still;
+use spool_transcoder::child::encode::still;
 use spool_transcoder::order::Output;
 
 use crate::support::*;

@@ -2,10 +2,11 @@
 
 use spool_proto::media::Container;
 
+use super::super::codecs;
 use super::super::demux::{Demuxed, Trouble};
+use super::super::formats::{mp4, mpeg_sound};
 use super::super::sniff::{Sniffed, sniff};
 use super::super::whole::{Whole, unreadable};
-use super::super::{codecs, mp4, mpeg_sound};
 use crate::order::{Failure, FailureCode};
 
 /// What a file is of which nothing is known.

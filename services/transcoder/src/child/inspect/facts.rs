@@ -6,11 +6,12 @@ use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, NS_PE
 
 use super::super::mend::scrambled::is_scrambled;
 use super::super::met::Met;
+use super::super::quirks::forgotten;
 use super::super::samples::Summary;
 use super::super::streams::{self, Candidate, Kind};
 use super::super::trial::{self, Tried};
 use super::super::whole::unreadable;
-use super::super::{codecs, forgotten, limits, mend, picture};
+use super::super::{codecs, limits, mend, picture};
 use super::index::{MISSING_TOLERANCE_MS, streams_text};
 use super::reading::Read;
 use crate::order::{Failure, FailureCode, InspectLimits, Output};
@@ -216,7 +217,7 @@ impl Facts<'_> {
     }
 
     /// By how much pictures are shown after they are decoded, where that is all that packets state (see
-    /// [`super::super::times`]): as many frames as packets went in before the first picture came out.
+    /// [`crate::child::quirks::times`]): as many frames as packets went in before the first picture came out.
     fn shown_late_ns(&self, met: &Met, tried: &Tried, rate: FrameRate) -> u64 {
         let decoded = matches!(self.read.container, Container::Avi | Container::Matroska) && met.guessed;
         let held = tried.first_ns.filter(|_| decoded).map_or(0, |first_ns| met.samples.before(first_ns));

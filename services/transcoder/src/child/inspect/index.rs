@@ -1,7 +1,7 @@
 //! Is the index of an MP4 one that its file can hold?
 
-use super::super::mp4::{self, Found};
-use super::super::quicktime::Unusual;
+use super::super::formats::mp4::{self, Found};
+use super::super::formats::quicktime::Unusual;
 use super::super::streams::Kind;
 use crate::order::{Failure, FailureCode};
 

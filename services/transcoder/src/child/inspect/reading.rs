@@ -9,8 +9,9 @@ use std::sync::Arc;
 use spool_proto::media::{Container, NS_PER_MS, Span};
 
 use super::super::demux::{self, Demuxed, Until};
-use super::super::edits::{self, Ends};
+use super::super::formats::{avi, bare, mp4};
 use super::super::mend::clock::Watched;
+use super::super::mend::edits::{self, Ends};
 use super::super::mend::programme::{self, LeftOut, Named};
 use super::super::mend::{self, Walked, map};
 use super::super::met::Met;
@@ -18,7 +19,6 @@ use super::super::sniff::sniff;
 use super::super::source::Ranges;
 use super::super::streams::Kind;
 use super::super::whole::{Whole, unreadable};
-use super::super::{avi, bare, mp4};
 use super::Declared;
 use super::container::{chain_of, container_of, frames_follow};
 use crate::order::{Failure, InspectLimits, Output};

@@ -7,7 +7,7 @@
 
 use spool_proto::media::Span;
 
-use super::super::patched::Change;
+use super::patched::Change;
 use super::{Chain, Link, TIME_BYTES, Window};
 
 /// Bytes of a chunk's head: its name and its size.

@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use spool_proto::media::Span;
 
-use super::super::mp4::Bytes as _;
-use super::super::patched::patched;
 use super::super::source::{RangeDone, Ranges};
 use super::super::whole::Whole;
 use super::MOST_SPANS;
 use super::later::Later;
+use super::patched::patched;
 use super::programme::LeftOut;
+use crate::child::formats::mp4::Bytes as _;
 
 pub(in crate::child) mod packets;
 

@@ -1,15 +1,15 @@
 //! The first time of a stream in a transport stream, where it is damaged.
 //!
 //! Everything counts from the first times: where one lies ahead by hours, `tsdemux` lets its stretch of time begin there,
-//! and all of the others lie before it and are not heard. Later ones do not matter so much ([`super::super::leaps`]). So the
-//! first times are compared with those behind them, and one that is out of line by more than ten seconds is shown as what
-//! follows from the others.
+//! and all of the others lie before it and are not heard. Later ones do not matter so much ([`crate::child::quirks::leaps`]).
+//! So the first times are compared with those behind them, and one that is out of line by more than ten seconds is shown as
+//! what follows from the others.
 //!
 //! What comes before the clock's first reading `tsdemux` loses, or places a day later. So that reading is shown earlier; the
 //! leap to the next one is the affair of [`super::clock`]. Pure but for who patches it.
 
-use super::super::patched::Change;
 use super::clock::packets::{self, CLOCK_PER_TIME, PACKET, SYNC, packets_at};
+use super::patched::Change;
 use super::tables::Payload;
 
 /// Times of a stream that are looked at: pictures may be coded as many places from where they are shown.

@@ -2,10 +2,10 @@
 
 use spool_proto::media::{NS_PER_MS, Span};
 
-use super::super::mp4::Bytes;
-use super::super::patched::Change;
 use super::lines::{Lines, Stated};
+use super::patched::Change;
 use super::{Chain, Link, TIME_BYTES, Window};
+use crate::child::formats::mp4::Bytes;
 
 /// Bytes of the file's head up to what states its length.
 const FILE_HEAD: usize = 9;

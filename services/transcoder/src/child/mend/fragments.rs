@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use spool_proto::media::{NS_PER_S, Span};
 
-use super::super::mp4::{be32, be64, box_head, child, children, header_scale};
-use super::super::patched::Change;
 use super::lines::{Lines, Stated};
+use super::patched::Change;
 use super::{Chain, Link, TIME_BYTES, Window};
+use crate::child::formats::mp4::{be32, be64, box_head, child, children, header_scale};
 
 /// What stands at the top of a file.
 const TOP: [&[u8; 4]; 20] = [

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::mp4::Bytes as _;
 use super::super::source::{RangeDone, Ranges};
 use super::super::whole::Whole;
 use super::tables::checksum;
+use crate::child::formats::mp4::Bytes as _;
 
 /// Bytes of the beginning that are looked through.
 const LOOKED_THROUGH: u64 = 1024 * 1024;

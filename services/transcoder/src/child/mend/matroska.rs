@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use spool_proto::media::Span;
 
-use super::super::ebml::{CLUSTER, Head, SEGMENT, number};
 use super::joined::Joined;
 use super::{Chain, Link, Window};
+use crate::child::formats::ebml::{CLUSTER, Head, SEGMENT, number};
 
 /// Bytes of the longest element head.
 const HEAD_BYTES: u64 = 12;

@@ -16,17 +16,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::mp4::Bytes as _;
-use super::super::patched::patched;
 use super::super::source::{RangeDone, Ranges};
 use super::super::streams::Kind;
 use super::super::whole::Whole;
 use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
 use super::first;
+use super::patched::patched;
 use super::tables::{
     CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, payloads, pid_of, programmes, rows,
     sealed,
 };
+use crate::child::formats::mp4::Bytes as _;
 
 /// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
 /// each time.

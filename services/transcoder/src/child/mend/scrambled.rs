@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::mp4::Bytes as _;
 use super::super::source::Ranges;
 use super::super::whole::Whole;
 use super::clock::packets::{PACKET, packets_at};
+use crate::child::formats::mp4::Bytes as _;
 
 /// Bytes of the beginning that are looked through.
 const LOOKED_THROUGH: u64 = 1024 * 1024;

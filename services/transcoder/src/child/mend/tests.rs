@@ -115,7 +115,7 @@ fn fillers_cover_spans_of_every_size() {
         let mut at = 5;
         for (place, head) in matroska::filler(Span { offset: 5, length }) {
             assert_eq!(place, at, "{length}");
-            let head = super::super::ebml::Head::of(&head).unwrap();
+            let head = crate::child::formats::ebml::Head::of(&head).unwrap();
             at += head.length as u64 + head.body.unwrap();
         }
         assert_eq!(at, 5 + length);

@@ -14,8 +14,8 @@ use gst_video::{VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoCol
 use spool_pixels::tone::Transfer;
 use spool_proto::media::{DynamicRange, Orientation, VideoFacts};
 
-use super::decode::{chain, make, own};
 use super::tone::Tone;
+use crate::child::decode::{chain, make, own};
 use crate::order::Failure;
 
 /// Stored height above which a picture that does not state its colour is taken for BT.709, as everybody does.

@@ -2,7 +2,7 @@
 
 use spool_proto::media::{AudioPlan, Plan};
 
-use super::super::leaps::leaps;
+use crate::child::quirks::leaps::leaps;
 
 /// Samples of one AAC frame, and what the encoder puts before the first one.
 pub(super) const FRAME: u64 = 1024;

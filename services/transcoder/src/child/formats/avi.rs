@@ -5,7 +5,7 @@ const HEADER_AT: usize = 32;
 
 /// Length in milliseconds by the number of frames that the header states; none where it states none. Of a file beyond
 /// 1 GiB it counts the first part only, and promises too little, never too much.
-pub(super) fn promised_ms(head: &[u8]) -> Option<u64> {
+pub(in crate::child) fn promised_ms(head: &[u8]) -> Option<u64> {
     let is_avi = head.starts_with(b"RIFF") && head.get(8..16)? == b"AVI LIST" && head.get(20..28)? == b"hdrlavih";
     let number = |at: usize| Some(u32::from_le_bytes(head.get(HEADER_AT + at..HEADER_AT + at + 4)?.try_into().ok()?));
     let (frame_us, frames) = (u64::from(number(0)?), u64::from(number(16)?));

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use gst_video::VideoFrameExt as _;
 use spool_proto::media::{Cut, Plan, SourceFacts, VideoFacts};
 
-use super::codecs;
-use super::decode::{Decode, Pulled, Wanted};
-use super::edits::Ends;
-use super::even::Even;
 use super::head::{self, Colour};
-use super::inspect::seconds;
-use super::leaps;
-use super::mend;
 use super::missing::{Counted, LEAST_HOLE_NS, Missing};
 use super::rung::{Entry, Making, RungEncoder};
-use super::source::Ranges;
-use super::streams::Kind;
 use super::timeline::{Step, Thinner, Timeline};
+use crate::child::codecs;
+use crate::child::decode::{Decode, Pulled, Wanted};
+use crate::child::inspect::seconds;
+use crate::child::mend;
+use crate::child::mend::edits::Ends;
+use crate::child::quirks::even::Even;
+use crate::child::quirks::leaps;
+use crate::child::source::Ranges;
+use crate::child::streams::Kind;
 use crate::order::{Failure, FailureCode, Output};
 
 /// How far before a chunk reading starts, in turn until the frame shown at its start was seen. Half a second also covers

@@ -1,7 +1,7 @@
 //! Indexes that are refused, or not looked at, whatever is in them.
 
-use super::super::memory::Memory;
 use super::*;
+use crate::child::memory::Memory;
 
 fn part(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32 + 8).to_be_bytes()[..], name, body].concat()

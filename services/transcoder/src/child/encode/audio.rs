@@ -9,14 +9,14 @@ use std::sync::Arc;
 use gst::prelude::*;
 use spool_proto::media::{AudioFacts, AudioPlan, Plan, SourceFacts};
 
-use super::codecs;
-use super::decode::{Decode, Pulled, Wanted, chain, make};
 use super::encoder::Encoder;
 use super::head::caps_filter;
 use super::missing::{Counted, LEAST_HOLE_NS, Missing};
-use super::source::Ranges;
-use super::streams::Kind;
 use super::video::{SHORT_TOLERANCE_NS, damaged};
+use crate::child::codecs;
+use crate::child::decode::{Decode, Pulled, Wanted, chain, make};
+use crate::child::source::Ranges;
+use crate::child::streams::Kind;
 use crate::order::{Failure, FailureCode, Output};
 
 mod downmix;

@@ -4,9 +4,9 @@
 use super::mp4::Bytes;
 use super::pose::{self, Poses};
 
-pub(super) const SEGMENT: u32 = 0x1853_8067;
+pub(in crate::child) const SEGMENT: u32 = 0x1853_8067;
 const TRACKS: u32 = 0x1654_ae6b;
-pub(super) const CLUSTER: u32 = 0x1f43_b675;
+pub(in crate::child) const CLUSTER: u32 = 0x1f43_b675;
 const TRACK: u32 = 0xae;
 const VIDEO: u32 = 0xe0;
 const WIDTH: u32 = 0xb0;
@@ -24,17 +24,17 @@ const LONGEST_TRACKS: u64 = 1024 * 1024;
 const HEAD_BYTES: usize = 12;
 
 /// An element's head.
-pub(super) struct Head {
+pub(in crate::child) struct Head {
     /// What it is.
-    pub(super) id: u32,
+    pub(in crate::child) id: u32,
     /// Bytes of the head itself.
-    pub(super) length: usize,
+    pub(in crate::child) length: usize,
     /// Bytes of the body; none where it goes on to the end of what holds it.
-    pub(super) body: Option<u64>,
+    pub(in crate::child) body: Option<u64>,
 }
 
 impl Head {
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::child) fn of(bytes: &[u8]) -> Option<Self> {
         let id_length = bytes.first()?.leading_zeros() as usize + 1;
         let id = number(bytes.get(..id_length).filter(|_| id_length <= 4)?);
         let rest = bytes.get(id_length..)?;
@@ -47,7 +47,7 @@ impl Head {
 }
 
 /// A number as elements hold them: the highest byte first.
-pub(super) fn number(bytes: &[u8]) -> u64 {
+pub(in crate::child) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |n, byte| (n << 8) | u64::from(*byte))
 }
 
@@ -136,8 +136,8 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
 mod tests {
     use spool_proto::media::Orientation;
 
-    use super::super::memory::Memory;
     use super::*;
+    use crate::child::memory::Memory;
 
     fn element(id: u32, body: &[u8]) -> Vec<u8> {
         let id = id.to_be_bytes();

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gst::prelude::*;
 use spool_proto::media::{FrameRate, Rung, VideoPlan};
 
-use super::decode::make;
 use super::encoder::{Coded, Encoder, codec_data, payload};
 use super::head::caps_filter;
 use super::object::Object;
 use super::scale::Scale;
+use crate::child::decode::make;
 use crate::cmaf::{Codec, Sample, Track};
 use crate::order::{Failure, Output};
 

@@ -6,7 +6,7 @@
 
 use super::pose::{self, Pose};
 use super::quicktime::{self, Unusual};
-use super::samples::Samples;
+use crate::child::samples::Samples;
 
 /// Bytes at a place of the file.
 pub trait Bytes {
@@ -75,34 +75,34 @@ pub struct Track {
     pub samples: Option<Samples>,
 }
 
-pub(super) struct Box<'a> {
-    pub(super) name: [u8; 4],
-    pub(super) body: &'a [u8],
+pub(in crate::child) struct Box<'a> {
+    pub(in crate::child) name: [u8; 4],
+    pub(in crate::child) body: &'a [u8],
 }
 
 /// A box of the file itself.
-pub(super) struct Top {
-    pub(super) name: [u8; 4],
+pub(in crate::child) struct Top {
+    pub(in crate::child) name: [u8; 4],
     /// Where it begins, how long its head is, and all of it.
-    pub(super) at: u64,
-    pub(super) head_bytes: u64,
-    pub(super) length: u64,
+    pub(in crate::child) at: u64,
+    pub(in crate::child) head_bytes: u64,
+    pub(in crate::child) length: u64,
     /// Does it state no length of its own, but goes on to the end of the file?
-    pub(super) to_the_end: bool,
+    pub(in crate::child) to_the_end: bool,
     /// Does the file hold all of it?
-    pub(super) complete: bool,
+    pub(in crate::child) complete: bool,
 }
 
 impl Top {
     /// What is in the index that it is; none of one that is too large.
-    pub(super) fn index(&self, bytes: &dyn Bytes) -> Result<Option<Vec<u8>>, String> {
+    pub(in crate::child) fn index(&self, bytes: &dyn Bytes) -> Result<Option<Vec<u8>>, String> {
         let body = self.length - self.head_bytes;
         (self.length <= MAX_INDEX_BYTES).then(|| bytes.read(self.at + self.head_bytes, body as usize)).transpose()
     }
 }
 
 /// The boxes of the file itself, one read for each. What can be no box ends them, and so does one that is cut off.
-pub(super) fn tops(bytes: &dyn Bytes) -> impl Iterator<Item = Result<Top, String>> + '_ {
+pub(in crate::child) fn tops(bytes: &dyn Bytes) -> impl Iterator<Item = Result<Top, String>> + '_ {
     let (mut at, size) = (0_u64, bytes.size_bytes());
     let next = move || {
         let rest = size - at;
@@ -153,7 +153,7 @@ pub fn read(bytes: &dyn Bytes, max_samples: u64) -> Result<Found, String> {
 }
 
 /// Name, bytes of the head, bytes of the whole. None when it cannot be a box.
-pub(super) fn box_head(head: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
+pub(in crate::child) fn box_head(head: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
     let name: [u8; 4] = head.get(4..8)?.try_into().ok()?;
     let (head_bytes, length) = match be32(head, 0)? {
         0 => (8, rest),
@@ -163,16 +163,16 @@ pub(super) fn box_head(head: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
     (length >= head_bytes).then_some((name, head_bytes, length))
 }
 
-pub(super) fn be32(data: &[u8], at: usize) -> Option<u32> {
+pub(in crate::child) fn be32(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?))
 }
 
-pub(super) fn be64(data: &[u8], at: usize) -> Option<u64> {
+pub(in crate::child) fn be64(data: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(data.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// The boxes inside `data`; what does not fit ends the list.
-pub(super) fn children(mut data: &[u8]) -> Vec<Box<'_>> {
+pub(in crate::child) fn children(mut data: &[u8]) -> Vec<Box<'_>> {
     let mut found = Vec::new();
     while found.len() < MAX_BOXES {
         let Some((name, head_bytes, length)) = box_head(data, data.len() as u64) else { break };
@@ -183,7 +183,7 @@ pub(super) fn children(mut data: &[u8]) -> Vec<Box<'_>> {
     found
 }
 
-pub(super) fn child<'a>(data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+pub(in crate::child) fn child<'a>(data: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     children(data).into_iter().find(|b| b.name == *name).map(|b| b.body)
 }
 
@@ -210,7 +210,7 @@ fn parse_index(moov: &[u8], size: u64, max_samples: u64) -> Result<Index, &'stat
 }
 
 /// Time scale of an `mvhd` or `mdhd`.
-pub(super) fn header_scale(header: &[u8]) -> Option<u64> {
+pub(in crate::child) fn header_scale(header: &[u8]) -> Option<u64> {
     let at = if *header.first()? == 1 { 20 } else { 12 };
     be32(header, at).map(u64::from)
 }

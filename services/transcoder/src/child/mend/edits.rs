@@ -10,7 +10,7 @@
 //! `qtdemux` leaves an edit at the first picture that is decoded at its end, and where offsets may show a picture before
 //! it is decoded (so phones write) it compares the shifted time of decoding with the end that is not: pictures that are
 //! decoded last and shown before the end are lost. So it is given an edit that ends later, and what is shown from the
-//! true end on is left out by [`super::video`].
+//! true end on is left out by [`crate::child::encode::video`].
 //!
 //! The name of a codec: it knows DNxHD, and of DNxHR, which the same decoder reads, it knows no name. Two kinds of uncompressed
 //! pictures it takes for others whose samples lie otherwise, and colours came out wrong: under names that nobody knows they
@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 use spool_proto::media::Container;
 
-use super::mp4::{self, be32, be64, child, children};
 use super::patched::{self, Change};
 use super::regroup;
-use super::source::Ranges;
-use super::whole::{Whole, unreadable};
+use crate::child::formats::mp4::{self, be32, be64, child, children};
+use crate::child::source::Ranges;
+use crate::child::whole::{Whole, unreadable};
 use crate::order::Failure;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.

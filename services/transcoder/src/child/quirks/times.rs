@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 
-use super::wiring::Sought;
+use crate::child::wiring::Sought;
 use crate::order::Failure;
 
 /// What the times of a demuxer's packets mean.

@@ -18,7 +18,7 @@ const MOST_LOOKS: usize = 16 << 20;
 
 /// Puts times that leap evenly between their neighbours. `times` are in order of decoding, with whatever is to be known of
 /// each beside it. Did any?
-pub(super) fn settle<T>(times: &mut [(u64, T)]) -> bool {
+pub(in crate::child) fn settle<T>(times: &mut [(u64, T)]) -> bool {
     let (mut at, mut looks, mut any) = (1, MOST_LOOKS, false);
     while at < times.len() {
         let before = times[at - 1].0;
@@ -52,7 +52,7 @@ pub(super) fn settle<T>(times: &mut [(u64, T)]) -> bool {
 
 /// Puts a few last ones that leap behind those before them: in a container whose clock may be lost and that has no index,
 /// where a jump of the end alone is damage rather than a long last picture. Do any?
-pub(super) fn settle_end<T>(times: &mut [(u64, T)]) -> bool {
+pub(in crate::child) fn settle_end<T>(times: &mut [(u64, T)]) -> bool {
     let from = times.len().saturating_sub(MOST_FIRST);
     let leap = (from.max(1)..times.len()).rev().find(|at| times[*at].0 > times[at - 1].0.saturating_add(LEAP_NS));
     let Some(at) = leap.filter(|at| *at > 2 * (times.len() - at)) else { return false };
@@ -72,13 +72,13 @@ fn comes_back<T>(before: u64, times: &[(u64, T)]) -> bool {
 }
 
 /// The longest step that a source has whose leaps were settled: none of its own is longer. `sorted` by time.
-pub(super) fn longest_step<T>(sorted: &[(u64, T)]) -> u64 {
+pub(in crate::child) fn longest_step<T>(sorted: &[(u64, T)]) -> u64 {
     sorted.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or(0).max(LEAP_NS)
 }
 
 /// Does a sample at `at_ns` leap, behind one at `last_ns`, in a source that ends at `end_ns` and whose longest step is
 /// `longest_ns` (0: none of its times leaps)? Of the first one only the source's end tells.
-pub(super) fn leaps(at_ns: i64, last_ns: Option<i64>, end_ns: i64, longest_ns: u64) -> bool {
+pub(in crate::child) fn leaps(at_ns: i64, last_ns: Option<i64>, end_ns: i64, longest_ns: u64) -> bool {
     let Some(longest_ns) = i64::try_from(longest_ns).ok().filter(|longest_ns| *longest_ns > 0) else { return false };
     at_ns.saturating_sub(last_ns.unwrap_or(end_ns)) > longest_ns
 }

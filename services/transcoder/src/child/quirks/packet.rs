@@ -11,7 +11,7 @@ use spool_proto::media::NS_PER_S;
 const FLAC_HEAD_BYTES: usize = 16;
 
 /// How long `buffer` is heard; none of codecs whose packets do not tell it at their beginning.
-pub(super) fn held(caps: &gst::CapsRef, buffer: &gst::BufferRef) -> Option<ClockTime> {
+pub(in crate::child) fn held(caps: &gst::CapsRef, buffer: &gst::BufferRef) -> Option<ClockTime> {
     let form = caps.structure(0)?;
     let (samples, rate) = match form.name().as_str() {
         "audio/x-raw" => {
@@ -28,7 +28,7 @@ pub(super) fn held(caps: &gst::CapsRef, buffer: &gst::BufferRef) -> Option<Clock
 }
 
 /// The first bytes of a buffer, as far as it has so many.
-pub(super) fn start(buffer: &gst::BufferRef, most: usize) -> Vec<u8> {
+pub(in crate::child) fn start(buffer: &gst::BufferRef, most: usize) -> Vec<u8> {
     let mut bytes = vec![0; most.min(buffer.size())];
     let read = buffer.copy_to_slice(0, &mut bytes).map_or_else(|read| read, |()| bytes.len());
     bytes.truncate(read);

@@ -17,7 +17,7 @@ const MONO: u8 = 1;
 const STEREO: u8 = 3;
 
 /// Changes the packets that pass `pad`, if such sound does.
-pub(super) fn make_plain(pad: &gst::Pad, caps: &gst::Caps) {
+pub(in crate::child) fn make_plain(pad: &gst::Pad, caps: &gst::Caps) {
     if caps.structure(0).is_none_or(|form| form.name() != "audio/x-private-ts-lpcm") {
         return;
     }

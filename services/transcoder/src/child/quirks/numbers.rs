@@ -3,7 +3,7 @@
 //! Where a number is missing `tsdemux` throws away the whole picture, or all of the sound, that the lost packet was a part
 //! of: 188 bytes cost some ten thousand. Decoders conceal what is missing, and so ffmpeg has it. So each stream of pictures
 //! or sound is numbered anew as its demuxer pulls it; what is lost is counted from the file's own numbers
-//! ([`super::mend::clock`]). A packet that comes twice, which is allowed, is shown as one that only fills.
+//! ([`crate::child::mend::clock`]). A packet that comes twice, which is allowed, is shown as one that only fills.
 //!
 //! A demuxer forgets its numbers where it reads on elsewhere, and so do these: nothing is kept but the last number of each
 //! stream, whatever the length. A stream that lost nothing is not touched.
@@ -16,8 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 
-use super::mend::clock::packets::{FILLING, NUMBERS, PACKET, SYNC, packets_at};
-use super::mend::tables::Payload;
+use crate::child::mend::clock::packets::{FILLING, NUMBERS, PACKET, SYNC, packets_at};
+use crate::child::mend::tables::Payload;
 
 /// Bytes of a packet up to its number, and where that stands.
 const HEAD_BYTES: usize = 4;
@@ -28,7 +28,7 @@ const PID_BITS: u8 = 0x1f;
 const MEDIA: [u8; 3] = [0, 0, 1];
 
 /// Numbers what the demuxer of a transport stream pulls, if one is put into `parser`.
-pub(super) fn go_on(parser: &gst::Element) {
+pub(in crate::child) fn go_on(parser: &gst::Element) {
     let Some(parser) = parser.dynamic_cast_ref::<gst::Bin>() else { return };
     parser.connect_element_added(|_, element| {
         let Some(factory) = element.factory().filter(|factory| factory.name() == "tsdemux") else { return };

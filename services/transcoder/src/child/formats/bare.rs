@@ -22,18 +22,18 @@ const WAVE_LONGEST: u32 = 0x7fff_0000;
 
 /// A span of sound in samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sound {
+pub(in crate::child) struct Sound {
     /// Samples before it.
-    pub(super) skipped: u64,
+    pub(in crate::child) skipped: u64,
     /// Its length.
-    pub(super) samples: u64,
+    pub(in crate::child) samples: u64,
     /// Samples a second.
-    pub(super) rate: u64,
+    pub(in crate::child) rate: u64,
 }
 
 impl Sound {
     /// Beginning and end in nanoseconds.
-    pub(super) fn span_ns(self) -> (u64, u64) {
+    pub(in crate::child) fn span_ns(self) -> (u64, u64) {
         let ns = |samples: u64| {
             u64::try_from(u128::from(samples) * 1_000_000_000 / u128::from(self.rate.max(1))).unwrap_or(u64::MAX)
         };
@@ -42,7 +42,7 @@ impl Sound {
 }
 
 /// What the head says; none where it says nothing.
-pub(super) fn sound(source: &dyn Bytes) -> Result<Option<Sound>, String> {
+pub(in crate::child) fn sound(source: &dyn Bytes) -> Result<Option<Sound>, String> {
     let read = |at: u64| {
         let left = source.size_bytes().saturating_sub(at).min(HEAD_BYTES as u64);
         source.read(at, left as usize)
@@ -59,7 +59,7 @@ pub(super) fn sound(source: &dyn Bytes) -> Result<Option<Sound>, String> {
 }
 
 /// Bytes of an ID3v2 tag, whose length has seven bits a byte.
-pub(super) fn id3_bytes(head: &[u8]) -> u64 {
+pub(in crate::child) fn id3_bytes(head: &[u8]) -> u64 {
     match head.get(..10) {
         Some(tag) if tag.starts_with(b"ID3") => {
             let footer = if tag[5] & 0x10 != 0 { 10 } else { 0 };
@@ -71,7 +71,7 @@ pub(super) fn id3_bytes(head: &[u8]) -> u64 {
 
 /// Length in milliseconds of a WAVE file by what its head states; none where that is no plain samples, or no length: of a
 /// recording that was never closed, or is sent while it is made, everybody writes a number of their own.
-pub(super) fn wave_ms(head: &[u8]) -> Option<u64> {
+pub(in crate::child) fn wave_ms(head: &[u8]) -> Option<u64> {
     let le32 = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
     if !head.starts_with(b"RIFF") || head.get(8..12)? != b"WAVE" {
         return None;

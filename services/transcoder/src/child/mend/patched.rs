@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::source::{RangeDone, Ranges};
+use crate::child::source::{RangeDone, Ranges};
 
 /// From its place on, other bytes.
 pub(super) type Change<B> = (u64, B);
@@ -94,9 +94,9 @@ fn changed<B: AsRef<[u8]>>(data: Bytes, offset: u64, changes: &[Change<B>]) -> B
 
 #[cfg(test)]
 mod tests {
-    use super::super::mp4;
-    use super::super::whole::Whole;
     use super::*;
+    use crate::child::formats::mp4;
+    use crate::child::whole::Whole;
 
     #[test]
     fn what_is_read_across_a_change_is_changed_in_part() {

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use gst::prelude::*;
 use spool_proto::media::{Cut, Plan, SourceFacts, StillPlan};
 
-use super::decode::{Decode, Pulled, Wanted, chain, make, own};
 use super::head::{self, caps_filter};
 use super::scale::Scale;
-use super::source::Ranges;
-use super::streams::Kind;
-use super::trial;
+use crate::child::decode::{Decode, Pulled, Wanted, chain, make, own};
+use crate::child::source::Ranges;
+use crate::child::streams::Kind;
+use crate::child::trial;
 use crate::order::{Failure, Output, StillMade};
 
 /// JPEG quality: posters are looked at alone, and large.

@@ -56,7 +56,7 @@ struct Counted {
 
 /// Gives the buffers that pass `pad` the times of what they hold, where they are such blocks of one of `demuxers`. It counts
 /// from the first one on: for who reads a stream from its beginning.
-pub(super) fn count_times(pad: &gst::Pad, demuxers: &[gst::Element]) {
+pub(in crate::child) fn count_times(pad: &gst::Pad, demuxers: &[gst::Element]) {
     let reckons = |demuxer: &gst::Element| demuxer.factory().is_some_and(|f| RECKONING.contains(&f.name().as_str()));
     if !demuxers.iter().any(reckons) {
         return;

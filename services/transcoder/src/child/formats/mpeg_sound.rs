@@ -55,7 +55,7 @@ impl Frame {
 }
 
 /// Do some frames follow one another, or all that there are?
-pub(super) fn is_there(source: &dyn Bytes) -> Result<bool, String> {
+pub(in crate::child) fn is_there(source: &dyn Bytes) -> Result<bool, String> {
     let size = source.size_bytes();
     let tag = id3_bytes(&source.read(0, size.min(10) as usize)?).min(size);
     let length = (size - tag).min(LOOKED_THROUGH + LONGEST * FRAMES as u64);
@@ -96,8 +96,8 @@ fn free_format(bytes: &[u8], start: usize, kind: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Memory;
     use super::*;
+    use crate::child::memory::Memory;
 
     fn there(bytes: Vec<u8>) -> bool {
         is_there(&Memory(bytes)).expect("it can be read")

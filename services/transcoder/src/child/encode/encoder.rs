@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use super::decode::own;
+use crate::child::decode::own;
 use crate::order::Failure;
 
 /// Buffers that wait for one encoder. More would only cost memory: all run as fast as the slowest.

@@ -6,7 +6,7 @@
 //! written anew behind the file's end, with thousands of those samples as one, and the old one is no index any more. No
 //! byte of the media moves.
 
-use super::mp4::{Box, be32, child, children};
+use crate::child::formats::mp4::{Box, be32, child, children};
 
 /// Sounds that become one sample.
 const TOGETHER: u32 = 4096;

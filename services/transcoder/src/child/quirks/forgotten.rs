@@ -3,14 +3,14 @@
 //! `matroskademux` (1.22) puts a head before each picture of Apple ProRes, as its decoder wants it, and leaves the picture's
 //! time behind: none was ever placed, and a film came out as sound alone. Such pictures come at a steady rate, which the
 //! track states, and each of them stands alone; so they are counted from where the demuxer says that it begins. What is
-//! counted is never cut to be read at several places ([`super::inspect`]).
+//! counted is never cut to be read at several places ([`crate::child::inspect`]).
 
 use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 
 /// Caps of pictures whose times are forgotten, and who forgets them.
-pub(super) const PRORES: &str = "video/x-prores";
+pub(in crate::child) const PRORES: &str = "video/x-prores";
 const FORGETS: &str = "matroskademux";
 
 /// Pictures as they come: how many since zero, and how long each lasts.
@@ -41,7 +41,7 @@ impl Counted {
 }
 
 /// Lets the demuxers that are put into `parser` state the times that they forget.
-pub(super) fn state_times(parser: &gst::Element) {
+pub(in crate::child) fn state_times(parser: &gst::Element) {
     let Some(parser) = parser.dynamic_cast_ref::<gst::Bin>() else { return };
     parser.connect_element_added(|_, element| {
         if element.factory().is_some_and(|factory| factory.name() == FORGETS) {
