@@ -1,4 +1,6 @@
-//! `proto/README.md` says what the code says.
+//! `proto/README.md` says what the code says, and the map in `services/README.md` where it stands.
+
+use std::path::{Path, PathBuf};
 
 use spool_proto::event::Kind;
 use spool_proto::key::{Key, Object};
@@ -83,4 +85,60 @@ fn prefixes() -> impl Iterator<Item = String> {
     let key = Key { tenant, asset, object }.to_string();
     assert!(prefixes.iter().any(|prefix| key.starts_with(prefix)));
     prefixes.into_iter().map(|prefix| prefix.split('/').next().unwrap_or_default().to_owned())
+}
+
+/// The directory of the services, whose README is the map of the code.
+fn services() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../services")
+}
+
+fn map() -> String {
+    std::fs::read_to_string(services().join("README.md")).expect("services/README.md")
+}
+
+/// What stands in a directory, in order.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("a directory of the tree");
+    let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry of it").path()).collect();
+    entries.sort();
+    entries
+}
+
+/// The folders below a directory that have more than one file, tests aside.
+fn folders(directory: &Path) -> Vec<PathBuf> {
+    let below = entries(directory).into_iter().filter(|entry| entry.is_dir() && !entry.ends_with("tests"));
+    below
+        .flat_map(|folder| [vec![folder.clone()], folders(&folder)].concat())
+        .filter(|folder| files(folder) > 1)
+        .collect()
+}
+
+fn files(folder: &Path) -> usize {
+    let is_code = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".rs") && !name.ends_with("tests.rs")
+    };
+    entries(folder).iter().filter(is_code).count()
+}
+
+#[test]
+fn every_folder_of_the_services_has_a_row_on_the_map() {
+    let (map, services) = (map(), services());
+    let sources = entries(&services).into_iter().map(|service| service.join("src")).filter(|source| source.is_dir());
+    let folders: Vec<_> = sources.flat_map(|source| folders(&source)).collect();
+    assert!(folders.len() > 10, "only these folders were found: {folders:?}");
+    for folder in folders {
+        let row = format!("\n| [`{}/`](", folder.strip_prefix(&services).unwrap().display());
+        assert!(map.contains(&row), "services/README.md, Code map: no row begins with {}", row.trim());
+    }
+}
+
+#[test]
+fn every_link_of_the_map_leads_to_a_file() {
+    let map = map();
+    let links: Vec<_> = map.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
+    assert!(links.len() > 10, "only these links were found: {links:?}");
+    for link in links.into_iter().filter(|link| !link.is_empty() && !link.contains("://")) {
+        assert!(services().join(link).exists(), "services/README.md links to {link}, where nothing is");
+    }
 }
