@@ -208,8 +208,8 @@ impl Reading {
         let Some(collection) = &self.collection else { return false };
         let met = lock(&self.met);
         let known = |kind| {
-            streams::of_kind(collection, kind).iter().all(|stream| {
-                let id = streams::id_of(stream);
+            streams::of_kind(collection, kind).all(|stream| {
+                let id = streams::id_of(&stream);
                 met.iter().any(|met| {
                     let met = lock(met);
                     met.id == id && met.caps.is_some() && !met.samples.is_empty()

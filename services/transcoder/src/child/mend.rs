@@ -1,14 +1,16 @@
-//! Damage in the middle of a file, shown to its demuxer as something to be passed over.
+//! A source shown to its demuxer otherwise than it is, so that nothing in it ends the demuxer or leads it astray.
 //!
-//! `flvdemux` ends at the first tag whose head is broken, `matroskademux` at an element it can't read, `qtdemux` at a box
-//! that is none, though all of the rest may be good. So the chain of tags, elements or boxes is walked once, while
-//! inspecting: where it breaks, the next sound link is looked for, and what lies between is damage. Every worker is then
-//! shown the source with one filler of the container's own over each span: no byte moves, so indexes still hold.
-//! On the way times that leap away and come back are noted ([`lines`]), and shown in their line.
+//! Here the damage in the middle of a file. `flvdemux` ends at the first tag whose head is broken, `matroskademux` at an
+//! element it can't read, `qtdemux` at a box that is none, though all of the rest may be good. So the chain of tags,
+//! elements or boxes is walked once, while inspecting: where it breaks, the next sound link is looked for, and what lies
+//! between is damage. Every worker is then shown the source with one filler of the container's own over each span: no byte
+//! moves, so indexes still hold. On the way times that leap away and come back are noted ([`lines`]), and shown in their
+//! line.
 //!
 //! In a transport stream no link can break a chain, but its clock may leap: [`clock`]; there may be several programmes, or
 //! one whose table hides its sound: [`programme`]; its first times may be damaged: [`first`]; and that table may change:
-//! [`later`]. A program stream may not say what its pictures are: [`map`].
+//! [`later`]. A program stream may not say what its pictures are: [`map`]. An index may be right and `qtdemux` make something
+//! else of it: [`edits`], [`regroup`]. How bytes become others without a copy: [`patched`].
 //!
 //! What is not done: nothing is guessed back. What lay in a span is missing, and counted as such ([`super::encode::missing`]).
 

@@ -1,7 +1,9 @@
 //! The media child: everything that touches gstreamer, in a process of its own.
 //!
 //! `run.rs` is its life (sockets, cage, last word), `link.rs` its two sockets, `source.rs` the element that turns ranges
-//! into a stream; each kind of order has a file of its own.
+//! into a stream. [`inspect`] and [`encode`] serve the orders, by what reads a source ([`demux`]) or decodes it
+//! ([`decode`]). Three folders know what goes wrong: [`formats`] reads containers without a demuxer, [`mend`] shows a
+//! demuxer something else than what is there, [`quirks`] mends what an element makes of it.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ pub trait Ranges: Send + Sync {
     fn request(&self, offset: u64, length: u32, done: RangeDone);
 }
 
-/// A source element over `ranges`, to be put in front of `decodebin3` or `parsebin`.
+/// A source element over `ranges`, to be put in front of `parsebin`.
 pub fn element(ranges: Arc<dyn Ranges>) -> Result<gst::Element, Failure> {
     let source = glib::Object::new::<SpoolSrc>();
     if gst::subclass::prelude::ObjectSubclassIsExt::imp(&source).ranges.set(ranges).is_err() {

@@ -1,8 +1,8 @@
 //! Which streams of a source are worked on, and how a position in the facts finds its stream again.
 //!
-//! A demuxer announces streams in any order and, FLV for one, one after another; `decodebin3` asks again for each new
-//! collection. So the choice never rests on what came first: streams of a kind are ordered by their stream id (each
-//! demuxer writes its track number into it, with leading zeros), and facts name a position in that order.
+//! A demuxer announces streams in any order and, FLV for one, one after another. So the choice never rests on what came
+//! first: streams of a kind are ordered by their stream id (each demuxer writes its track number into it, with leading
+//! zeros), and facts name a position in that order ([`super::demux`] sorts by it, [`super::wiring`] counts by it).
 
 /// The two kinds of streams that Spool works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,16 +71,9 @@ fn only_default(streams: &[Candidate]) -> Option<usize> {
     flagged.next().is_none().then_some(first)
 }
 
-/// The streams of a kind in the order that positions in the facts count by: ascending stream id.
-pub fn of_kind(collection: &gst::StreamCollection, kind: Kind) -> Vec<gst::Stream> {
-    let mut streams: Vec<gst::Stream> = collection.iter().filter(|s| kind.matches(s.stream_type())).collect();
-    streams.sort_by_key(id_of);
-    streams
-}
-
-/// Stream id of the stream at `position` among those of its kind, if the collection holds it.
-pub fn id_at(collection: &gst::StreamCollection, kind: Kind, position: u32) -> Option<String> {
-    of_kind(collection, kind).get(position as usize).map(id_of)
+/// The streams of a kind, in whatever order they were announced.
+pub fn of_kind(collection: &gst::StreamCollection, kind: Kind) -> impl Iterator<Item = gst::Stream> + '_ {
+    collection.iter().filter(move |stream| kind.matches(stream.stream_type()))
 }
 
 /// The id of a stream; empty where it has none.
