@@ -1,5 +1,7 @@
 //! What the main header of an AVI promises (Microsoft, "AVI RIFF File Reference").
 
+use super::riff::le32;
+
 /// `RIFF`, a size, `AVI `, `LIST`, a size, `hdrl`, `avih`, a size.
 const HEADER_AT: usize = 32;
 
@@ -7,8 +9,7 @@ const HEADER_AT: usize = 32;
 /// 1 GiB it counts the first part only, and promises too little, never too much.
 pub(in crate::child) fn promised_ms(head: &[u8]) -> Option<u64> {
     let is_avi = head.starts_with(b"RIFF") && head.get(8..16)? == b"AVI LIST" && head.get(20..28)? == b"hdrlavih";
-    let number = |at: usize| Some(u32::from_le_bytes(head.get(HEADER_AT + at..HEADER_AT + at + 4)?.try_into().ok()?));
-    let (frame_us, frames) = (u64::from(number(0)?), u64::from(number(16)?));
+    let (frame_us, frames) = (u64::from(le32(head, HEADER_AT)?), u64::from(le32(head, HEADER_AT + 16)?));
     (is_avi && frames > 0).then(|| frame_us.saturating_mul(frames) / 1000).filter(|ms| *ms > 0)
 }
 

@@ -5,6 +5,7 @@
 //! block of a FLAC as long as all others. Everybody else leaves that out.
 
 use super::mp4::{Bytes, be32};
+use super::riff::{chunk, le32};
 
 /// Bytes that are looked at: a first frame of MP3 is shorter.
 const HEAD_BYTES: usize = 4096;
@@ -72,20 +73,19 @@ pub(in crate::child) fn id3_bytes(head: &[u8]) -> u64 {
 /// Length in milliseconds of a WAVE file by what its head states; none where that is no plain samples, or no length: of a
 /// recording that was never closed, or is sent while it is made, everybody writes a number of their own.
 pub(in crate::child) fn wave_ms(head: &[u8]) -> Option<u64> {
-    let le32 = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
     if !head.starts_with(b"RIFF") || head.get(8..12)? != b"WAVE" {
         return None;
     }
     let (mut at, mut bytes_per_s) = (12, None);
     loop {
-        let (name, size) = (head.get(at..at + 4)?, le32(at + 4)?);
-        match name {
+        let (name, size) = chunk(head.get(at..)?)?;
+        match &name {
             b"fmt " => {
                 let plain = WAVE_PLAIN.contains(&head.get(at + 8..at + 10)?.try_into().ok()?);
-                bytes_per_s = le32(at + 16).filter(|rate| plain && *rate > 0);
+                bytes_per_s = le32(head, at + 16).filter(|rate| plain && *rate > 0);
             }
             b"data" => {
-                let whole = le32(4)? > size && size < WAVE_LONGEST;
+                let whole = le32(head, 4)? > size && size < WAVE_LONGEST;
                 return whole.then(|| Some(u64::from(size) * 1000 / u64::from(bytes_per_s?))).flatten();
             }
             _ => {}

@@ -5,7 +5,7 @@ use super::mp4::Bytes;
 use super::pose::{self, Poses};
 
 pub(in crate::child) const SEGMENT: u32 = 0x1853_8067;
-const TRACKS: u32 = 0x1654_ae6b;
+pub(in crate::child) const TRACKS: u32 = 0x1654_ae6b;
 pub(in crate::child) const CLUSTER: u32 = 0x1f43_b675;
 const TRACK: u32 = 0xae;
 const VIDEO: u32 = 0xe0;
@@ -21,7 +21,7 @@ const MOST_PASSED: usize = 1000;
 /// Longest list of tracks that is read: names and private data of a hundred of them.
 const LONGEST_TRACKS: u64 = 1024 * 1024;
 /// Bytes of the longest element head: four of its id, eight of its length.
-const HEAD_BYTES: usize = 12;
+pub(in crate::child) const HEAD_BYTES: usize = 12;
 
 /// An element's head.
 pub(in crate::child) struct Head {

@@ -9,3 +9,4 @@ pub mod mp4;
 pub(super) mod mpeg_sound;
 pub mod pose;
 pub(super) mod quicktime;
+pub(super) mod riff;

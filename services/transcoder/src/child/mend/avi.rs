@@ -9,9 +9,10 @@ use spool_proto::media::Span;
 
 use super::patched::Change;
 use super::{Chain, Link, TIME_BYTES, Window};
+use crate::child::formats::riff::{self, le32};
 
-/// Bytes of a chunk's head: its name and its size.
-const HEAD_BYTES: u64 = 8;
+/// Bytes of a chunk's head.
+const HEAD_BYTES: u64 = riff::HEAD_BYTES as u64;
 /// Bytes of the head of the file, and of a list: a head and a name.
 const LIST_HEAD: u64 = 12;
 /// Chunks that are passed in search of the media.
@@ -46,11 +47,7 @@ struct Index {
 /// Name and size.
 fn head_of(window: &mut Window<'_>, at: u64) -> Result<Option<([u8; 4], u64)>, String> {
     let head = window.get(at, HEAD_BYTES as usize)?;
-    Ok(head.and_then(|head| Some((head[..4].try_into().ok()?, number(&head[4..])))))
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    Ok(head.and_then(riff::chunk).map(|(name, size)| (name, u64::from(size))))
 }
 
 /// Where what begins at `at` ends: at an even distance.
@@ -143,7 +140,8 @@ impl Index {
     ) -> Result<(), String> {
         while !self.contradicts && self.next + ENTRY_BYTES <= self.end {
             let Some(entry) = window.peek(self.next, ENTRY_BYTES as usize)? else { return Ok(()) };
-            let (named, stated, long) = (&entry[..4], number(&entry[8..]), number(&entry[12..]));
+            let number = |at: usize| le32(entry, at).map(u64::from);
+            let (Some(stated), Some(long), named) = (number(8), number(12), &entry[..4]) else { return Ok(()) };
             let base = *self.base.get_or_insert(if stated == at { 0 } else { self.list });
             let place = base + stated;
             if place > at {
@@ -254,7 +252,7 @@ mod tests {
             }
             let mut bad = good.clone();
             for entry in bad[place + 8..].chunks_exact_mut(16) {
-                let moved = number(&entry[8..]) as u32 + 1_000;
+                let moved = le32(entry, 8).unwrap() + 1_000;
                 entry[8..12].copy_from_slice(&moved.to_le_bytes());
             }
             assert_eq!(damage(&bad), hidden);

@@ -7,6 +7,7 @@
 use spool_proto::media::Container;
 
 use super::{MOST_LINKS, Window};
+use crate::child::formats::riff;
 
 /// Bytes of a page's head in an Ogg before the lengths of its pieces (RFC 3533, 6), and the flag of a stream's first page.
 const PAGE_BYTES: usize = 27;
@@ -71,12 +72,9 @@ fn avi(window: &mut Window<'_>) -> Result<Joined, String> {
         if at > 0 && head.ends_with(b"AVI ") {
             found.note(at);
         }
-        let length = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
         // One of no length was never closed.
-        if length == 0 {
-            break;
-        }
-        at += 8 + length.next_multiple_of(2);
+        let Some((_, length)) = riff::chunk(head).filter(|(_, length)| *length > 0) else { break };
+        at += riff::HEAD_BYTES as u64 + u64::from(length).next_multiple_of(2);
     }
     Ok(found)
 }

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use spool_proto::media::{NS_PER_S, Span};
 
 use super::MOST_SPANS;
+use crate::child::quirks::leaps::LEAP_NS;
 
-/// As far as this a time may lie from where its line goes on.
-const LEAP_NS: u64 = 10 * NS_PER_S;
-/// The same for the last ones.
+/// As [`LEAP_NS`], as far as a time may lie from where its line goes on, for the last ones.
 const LAST_LEAP_NS: u64 = 600 * NS_PER_S;
 /// So many in a row may be wrong; more are another line.
 const MOST_WRONG: usize = 16;

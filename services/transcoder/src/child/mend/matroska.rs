@@ -9,13 +9,13 @@ use spool_proto::media::Span;
 
 use super::joined::Joined;
 use super::{Chain, Link, Window};
-use crate::child::formats::ebml::{CLUSTER, Head, SEGMENT, number};
+use crate::child::formats::ebml::{self, CLUSTER, Head, SEGMENT, TRACKS, number};
 
 /// Bytes of the longest element head.
-const HEAD_BYTES: u64 = 12;
+const HEAD_BYTES: u64 = ebml::HEAD_BYTES as u64;
 /// What stands in a segment: SeekHead, Info, Tracks, Cluster, Cues, Tags, Attachments, Chapters.
 const IN_SEGMENT: [u32; 8] =
-    [0x114d_9b74, 0x1549_a966, 0x1654_ae6b, CLUSTER, 0x1c53_bb6b, 0x1254_c367, 0x1941_a469, 0x1043_a770];
+    [0x114d_9b74, 0x1549_a966, TRACKS, CLUSTER, 0x1c53_bb6b, 0x1254_c367, 0x1941_a469, 0x1043_a770];
 /// What stands in a cluster: Timestamp, SimpleBlock, BlockGroup, Position, PrevSize, EncryptedBlock, SilentTracks.
 const IN_CLUSTER: [u32; 7] = [0xe7, 0xa3, 0xa0, 0xa7, 0xab, 0xaf, 0x5854];
 /// What stands anywhere: Void and CRC-32.

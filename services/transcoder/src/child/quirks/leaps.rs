@@ -7,8 +7,9 @@
 
 use spool_proto::media::NS_PER_S;
 
-/// Steps up to this are none: slides are held longer, but then everything behind them is as late.
-const LEAP_NS: u64 = 10 * NS_PER_S;
+/// Steps up to this are none: slides are held longer, but then everything behind them is as late. The one number for all who
+/// look for leaps in nanoseconds.
+pub(in crate::child) const LEAP_NS: u64 = 10 * NS_PER_S;
 /// So many samples in a row may be out of line: those of a fragment, whose one time counts for all of it.
 const MOST: usize = 4_096;
 /// So many of the first ones, where nothing before them says which is right.
