@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gst::prelude::*;
 
 use super::formats::pose::{Pose, Poses};
+use super::quirks::leading::{self, Leading};
 use super::quirks::{adpcm, packet, times};
 use super::samples::Samples;
 use super::streams::{self, Kind};
@@ -40,6 +41,7 @@ pub struct Met {
     pub too_many: bool,
     /// How its picture stands, where its container's own tables were read.
     pub pose: Option<Pose>,
+    leading: Leading,
 }
 
 impl Met {
@@ -113,6 +115,7 @@ fn first_look(pad: &gst::Pad) -> Met {
         guessed: false,
         too_many: false,
         pose: None,
+        leading: Leading::default(),
     }
 }
 
@@ -164,6 +167,10 @@ fn take_sample(stream: &mut Met, buffer: &gst::Buffer, segment: Option<&gst::For
     stream.guessed |= buffer.pts().is_none();
     let Some(start) = buffer.pts().or_else(|| buffer.dts()) else { return };
     let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+    let may_lead = buffer.pts().is_some() && stream.caps.as_ref().is_some_and(leading::concern);
+    if may_lead && stream.leading.is_next(start.nseconds(), keyframe) {
+        return;
+    }
     let held = stream.caps.as_ref().and_then(|caps| packet::held(caps, buffer));
     let duration = held.or(buffer.duration());
     let end = duration.map(|duration| start.saturating_add(duration));

@@ -89,6 +89,21 @@ fn the_last_pictures_before_an_edits_end_are_shown_and_none_after_it() {
 }
 
 #[test]
+fn pictures_that_need_what_was_cut_away_before_them_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = "-c:v libx264 -preset veryfast -x264-params open-gop=1:keyint=50:min-keyint=50:scenecut=0:bframes=3";
+    let whole = clip(dir.path(), "whole.mkv", &format!("{} {open}", moving("320x180", 8)));
+    for name in ["cut.mkv", "cut.flv", "cut.mov"] {
+        let path = clip(dir.path(), name, &format!("-ss 2.5 -i {} -c copy", whole.display()));
+        let seen = decoded_us(&path);
+        let packets =
+            run("ffprobe", &["-v", "error", "-show_entries", "packet=size", "-of", "csv", path.to_str().unwrap()]);
+        assert!(name == "cut.mov" || seen.len() < packets.lines().count(), "{name}: nothing leads");
+        check(dir.path(), &path, &from_first(&seen));
+    }
+}
+
+#[test]
 fn pictures_that_share_a_packet_of_a_program_stream_come_at_their_distance() {
     let dir = tempfile::tempdir().unwrap();
     let coding = "-c:v mpeg2video -bf 2";

@@ -6,6 +6,7 @@
 
 use super::pose::{self, Pose};
 use super::quicktime::{self, Unusual};
+use crate::child::quirks::leading::Leading;
 use crate::child::samples::Samples;
 
 /// Bytes at a place of the file.
@@ -371,6 +372,7 @@ impl<'a> Tables<'a> {
         let mut keyframes = self.keyframes.map(|rows| rows.chunks_exact(4).filter_map(|row| be32(row, 0)).peekable());
         let (mut number, mut decode) = (0_u32, 0_i64);
         let mut samples = Samples::stated();
+        let mut leading = self.format.starts_with(b"avc").then(Leading::default);
         for (count, delta) in pairs(self.times) {
             for _ in 0..count {
                 let shown = decode + shifts.get(number as usize).copied().unwrap_or(0);
@@ -380,11 +382,13 @@ impl<'a> Tables<'a> {
                     Some(rows) => rows.next_if(|row| *row == number).is_some(),
                 };
                 decode += i64::from(delta);
+                let since = self.ns(shown.saturating_sub(least).max(0).unsigned_abs());
+                let leads = leading.as_mut().is_some_and(|leading| leading.is_next(since, keyframe));
                 // Without an edit the demuxer moves the earliest picture of a stream with negative shifts to zero.
                 let from = edit.map_or(least, |edit| edit.media);
                 let (start, end) = (shown - from, shown - from + i64::from(delta));
                 // A picture that begins before the edit is not shown; sound is cut within a block.
-                if edit.is_some() && (end <= 0 || video && start < 0) {
+                if leads || edit.is_some() && (end <= 0 || video && start < 0) {
                     continue;
                 }
                 let empty = edit.map_or(0, |edit| edit.empty_ns);

@@ -5,6 +5,7 @@
 pub(super) mod adpcm;
 pub mod even;
 pub(super) mod forgotten;
+pub(super) mod leading;
 pub(super) mod leaps;
 pub(super) mod lpcm;
 pub(super) mod numbers;

@@ -12,10 +12,11 @@
 //!   ffmpeg and what is built on it show such files. Of those that come out behind the last packet none is known: it stands
 //!   still.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use gst::prelude::*;
 
+use super::leading::{self, Leading};
 use crate::child::wiring::Sought;
 use crate::order::Failure;
 
@@ -57,6 +58,8 @@ enum Stamp {
     Shown(u64),
     Decoded(u64),
     Unknown,
+    /// Of a picture that is not to be shown.
+    Leading,
 }
 
 /// Times between a decoder's two ends.
@@ -66,12 +69,18 @@ struct Between {
     decoded: Option<u64>,
     /// Time of the last picture.
     last: Option<u64>,
+    leading: Leading,
 }
 
 impl Between {
-    fn enters(&mut self, stamp: Stamp) {
+    /// A packet goes in. Answers what travels with it.
+    fn enters(&mut self, stamp: Stamp, keyframe: bool, may_lead: bool) -> Stamp {
         if let Stamp::Decoded(at) = stamp {
             self.decoded = self.decoded.max(Some(at));
+        }
+        match stamp {
+            Stamp::Shown(at) if may_lead && self.leading.is_next(at, keyframe) => Stamp::Leading,
+            Stamp::Shown(_) | Stamp::Decoded(_) | Stamp::Unknown | Stamp::Leading => stamp,
         }
     }
 
@@ -81,6 +90,7 @@ impl Between {
             Stamp::Shown(at) => Some(at),
             Stamp::Unknown => self.last,
             Stamp::Decoded(_) => self.decoded,
+            Stamp::Leading => return None,
         };
         self.last = at;
         at
@@ -91,9 +101,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Names of the meta's three kinds of time.
+/// Names of the meta's kinds of time.
 static SHOWN: LazyLock<gst::Caps> = LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-spool-shown"));
 static DECODED: LazyLock<gst::Caps> = LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-spool-decoded"));
+static LEADING: LazyLock<gst::Caps> = LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-spool-leading"));
 static UNKNOWN: LazyLock<gst::Caps> = LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-spool-unknown"));
 
 fn write(stamp: Stamp, packet: &mut gst::BufferRef) {
@@ -101,6 +112,7 @@ fn write(stamp: Stamp, packet: &mut gst::BufferRef) {
         Stamp::Shown(at) => (&SHOWN, at),
         Stamp::Decoded(at) => (&DECODED, at),
         Stamp::Unknown => (&UNKNOWN, 0),
+        Stamp::Leading => (&LEADING, 0),
     };
     gst::ReferenceTimestampMeta::add(packet, kind, gst::ClockTime::from_nseconds(at), gst::ClockTime::NONE);
 }
@@ -108,9 +120,13 @@ fn write(stamp: Stamp, packet: &mut gst::BufferRef) {
 fn read(picture: &gst::BufferRef) -> Option<Stamp> {
     picture.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
         let (kind, at) = (meta.reference(), meta.timestamp().nseconds());
-        [(&SHOWN, Stamp::Shown(at)), (&DECODED, Stamp::Decoded(at)), (&UNKNOWN, Stamp::Unknown)]
-            .into_iter()
-            .find_map(|(known, stamp)| (kind == known.as_ref()).then_some(stamp))
+        let known = [
+            (&SHOWN, Stamp::Shown(at)),
+            (&DECODED, Stamp::Decoded(at)),
+            (&UNKNOWN, Stamp::Unknown),
+            (&LEADING, Stamp::Leading),
+        ];
+        known.into_iter().find_map(|(known, stamp)| (kind == known.as_ref()).then_some(stamp))
     })
 }
 
@@ -151,12 +167,14 @@ pub fn carry(decoder: &gst::Element, stated: Stated, sought: &Sought) -> Result<
     let between = Arc::new(Mutex::new(Between::default()));
     let entering = Arc::clone(&between);
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_FLUSH;
-    pad("sink")?.add_probe(kinds, move |_, info| {
+    let may_lead = OnceLock::new();
+    pad("sink")?.add_probe(kinds, move |pad, info| {
         if let Some(packet) = info.buffer_mut() {
+            let may_lead = *may_lead.get_or_init(|| pad.current_caps().as_ref().is_some_and(leading::concern));
             let packet = packet.make_mut();
-            let stamp = stated.of(packet);
+            let keyframe = !packet.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            let stamp = lock(&entering).enters(stated.of(packet), keyframe, may_lead);
             write(stamp, packet);
-            lock(&entering).enters(stamp);
         } else {
             *lock(&entering) = Between::default();
         }
@@ -166,6 +184,9 @@ pub fn carry(decoder: &gst::Element, stated: Stated, sought: &Sought) -> Result<
     pad("src")?.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(picture) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
         let stamp = read(picture);
+        if stamp == Some(Stamp::Leading) {
+            return gst::PadProbeReturn::Drop;
+        }
         // Every block of Matroska has a time; of one before zero the demuxer says none, or zero if it is the first.
         let last = lock(&between).last;
         if stated == Stated::ShownOrDecoded && stamp == Some(Stamp::Unknown) && last.is_none_or(|last| last == 0) {
@@ -206,7 +227,7 @@ mod tests {
         let mut between = Between::default();
         let mut times = Vec::new();
         for (at, pictures) in packets {
-            between.enters(Stamp::Decoded(*at));
+            between.enters(Stamp::Decoded(*at), true, false);
             times.extend((0..*pictures).map(|_| between.leaves(Stamp::Decoded(0))));
         }
         times
