@@ -43,7 +43,6 @@ mod patched;
 pub(super) mod programme;
 mod regroup;
 pub(super) mod scrambled;
-pub(super) mod tables;
 
 /// Spans that are looked for; a file with more is a ruin, and is read as far as its demuxer comes.
 const MOST_SPANS: usize = 1_000;

@@ -7,6 +7,8 @@ pub(super) mod bare;
 pub mod ebml;
 pub mod mp4;
 pub(super) mod mpeg_sound;
+pub(super) mod pes;
 pub mod pose;
 pub(super) mod quicktime;
 pub(super) mod riff;
+pub(super) mod ts;

@@ -24,17 +24,10 @@ use super::later::Later;
 use super::patched::patched;
 use super::programme::LeftOut;
 use crate::child::formats::mp4::Bytes as _;
+use crate::child::formats::ts::{self, Clock, FILLING, LISTING, NUMBERS, PACKET, Packet, Packets, ROUND, packet_bytes};
 
-pub(in crate::child) mod packets;
-
-use packets::{Clock, FILLING, NUMBERS, PACKET, Packet, Packets, packet_bytes};
-
-/// The stream of packets that lists the programmes.
-const PROGRAMMES: u16 = 0;
 /// Ticks of a clock in a second.
 const TICKS_PER_S: u64 = 27_000_000;
-/// Where clocks begin again at zero.
-const ROUND: u64 = 300 << 33;
 /// Steps that `tsdemux` takes: half a second (`record_pcr`), less a little.
 const STEP: u64 = TICKS_PER_S / 1000 * 499;
 /// No time stated in between for longer than this: the clock was set anew. What ffmpeg takes for it.
@@ -150,9 +143,9 @@ impl Numbers {
             return;
         }
         self.lost = true;
-        if packet.pid == PROGRAMMES {
+        if packet.pid == LISTING {
             // Pieces that were put together, as of a live stream: the list begins each, and all of its numbers are new.
-            self.last.retain(|pid, _| *pid == PROGRAMMES);
+            self.last.retain(|pid, _| *pid == LISTING);
         } else {
             self.missing += u64::from(skipped - 1);
         }
@@ -278,7 +271,7 @@ impl Ranges for Watched {
 pub(super) fn steadied(ranges: &Arc<dyn Ranges>, spans: &[Span]) -> Result<Arc<dyn Ranges>, String> {
     let whole = Whole(ranges);
     let size = ranges.size_bytes();
-    let head = whole.read(0, size.min(packets::HEAD_BYTES) as usize)?;
+    let head = whole.read(0, size.min(ts::HEAD_BYTES) as usize)?;
     let Some(length) = packet_bytes(&head) else { return Ok(Arc::clone(ranges)) };
     let mut changes = Vec::new();
     for span in spans {
@@ -289,7 +282,7 @@ pub(super) fn steadied(ranges: &Arc<dyn Ranges>, spans: &[Span]) -> Result<Arc<d
             at += data.len() as u64;
             packets.takes(&data, |at, packet, _| {
                 let seen = clocks.takes(at, packet);
-                changes.extend(seen.map(|value| (at + packets::CLOCK_AT, packets::clock_bytes(value))));
+                changes.extend(seen.map(|value| (at + ts::CLOCK_AT, ts::clock_bytes(value))));
             });
         }
     }

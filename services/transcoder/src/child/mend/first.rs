@@ -8,9 +8,8 @@
 //! What comes before the clock's first reading `tsdemux` loses, or places a day later. So that reading is shown earlier; the
 //! leap to the next one is the affair of [`super::clock`]. Pure but for who patches it.
 
-use super::clock::packets::{self, CLOCK_PER_TIME, PACKET, SYNC, packets_at};
 use super::patched::Change;
-use super::tables::Payload;
+use crate::child::formats::ts::{self as packets, CLOCK_PER_TIME, PACKET, Payload, SYNC, packets_at};
 
 /// Times of a stream that are looked at: pictures may be coded as many places from where they are shown.
 const LOOKED_AT: usize = 6;
@@ -163,8 +162,8 @@ fn mended(times: &[Times], firsts: &[u64]) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables::tests::packet;
     use super::*;
+    use crate::child::formats::ts::tables::tests::packet;
 
     const VIDEO: u16 = 0x100;
     const SOUND: u16 = 0x101;

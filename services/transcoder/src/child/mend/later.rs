@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::streams::Kind;
 use super::programme::LeftOut;
-use super::tables::{PROGRAMME, Payload, rows};
+use crate::child::formats::ts::Payload;
+use crate::child::formats::ts::tables::{PROGRAMME, rows};
 
 /// Streams that are noted.
 const MOST_STREAMS: usize = 256;
@@ -41,8 +42,7 @@ impl Later {
     pub(super) fn takes(&mut self, pid: u16, packet: &[u8]) {
         if self.media.contains_key(&pid) && !self.met.contains(&pid) {
             // Types of sound on discs are those of marks and subtitles elsewhere, which come in tables.
-            let begins = |payload: &Payload<'_>| payload.begins && payload.body.starts_with(&[0, 0, 1]);
-            self.met.extend(Payload::of(packet).filter(begins).map(|_| pid));
+            self.met.extend(Payload::of(packet).filter(Payload::is_media).map(|_| pid));
         }
         if pid != self.pid || self.new.len() >= MOST_STREAMS {
             return;
@@ -70,9 +70,8 @@ impl Later {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables::tests::{of_programme, packet};
-    use super::super::tables::{PROGRAMME, Payload};
     use super::*;
+    use crate::child::formats::ts::tables::tests::{of_programme, packet};
 
     #[test]
     fn streams_that_come_later_are_counted_once_and_those_that_change_too() {

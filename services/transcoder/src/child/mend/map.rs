@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::super::source::{RangeDone, Ranges};
 use super::super::whole::Whole;
-use super::tables::checksum;
 use crate::child::formats::mp4::Bytes as _;
+use crate::child::formats::ts::tables::checksum;
 
 /// Bytes of the beginning that are looked through.
 const LOOKED_THROUGH: u64 = 1024 * 1024;

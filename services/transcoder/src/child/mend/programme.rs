@@ -19,14 +19,13 @@ use bytes::Bytes;
 use super::super::source::{RangeDone, Ranges};
 use super::super::streams::Kind;
 use super::super::whole::Whole;
-use super::clock::packets::{HEAD_BYTES, PACKET, packets_at};
 use super::first;
 use super::patched::patched;
-use super::tables::{
-    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, payloads, pid_of, programmes, rows,
-    sealed,
-};
 use crate::child::formats::mp4::Bytes as _;
+use crate::child::formats::ts::tables::{
+    CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, pid_of, programmes, rows, sealed,
+};
+use crate::child::formats::ts::{HEAD_BYTES, LISTING, PACKET, packets_at, payloads};
 
 /// Bytes of a stream's beginning in which its tables and the first of its sound are looked for, and how many more are read
 /// each time.
@@ -161,7 +160,7 @@ enum Look {
 }
 
 fn look(head: &[u8]) -> Look {
-    let listed = payloads(head).find_map(|it| (it.pid == 0).then(|| it.section(PROGRAMMES)).flatten());
+    let listed = payloads(head).find_map(|it| (it.pid == LISTING).then(|| it.section(PROGRAMMES)).flatten());
     let Some(listed) = listed else { return Look::Unfinished(Found::default()) };
     let places = programmes(listed);
     let tables = places.iter().filter_map(|(at, pid)| Some((*at, *pid, assembled(head, *pid, PROGRAMME)?)));
@@ -299,8 +298,8 @@ fn renamed(data: Bytes, Table { old, new }: &Table) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables::{checksum, tests as tables};
     use super::*;
+    use crate::child::formats::ts::tables::{checksum, tests as tables};
 
     /// As ffmpeg writes it: H.264, and AAC as private data.
     const TABLE: [u8; 38] = [

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use super::super::source::Ranges;
 use super::super::whole::Whole;
-use super::clock::packets::{PACKET, packets_at};
 use crate::child::formats::mp4::Bytes as _;
+use crate::child::formats::ts::{Head, PACKET, packets_at};
 
 /// Bytes of the beginning that are looked through.
 const LOOKED_THROUGH: u64 = 1024 * 1024;
-/// Bits of a packet's head that say that it is scrambled (2.4.3.3).
-const SCRAMBLED: u8 = 0xc0;
 
 /// Are most packets of a stream scrambled, as pay television is recorded without its card?
 pub(crate) fn is_scrambled(ranges: &Arc<dyn Ranges>) -> Result<bool, String> {
@@ -18,15 +16,16 @@ pub(crate) fn is_scrambled(ranges: &Arc<dyn Ranges>) -> Result<bool, String> {
     let Some((from, distance)) = packets_at(&head) else { return Ok(false) };
     let packets = (from..head.len()).step_by(distance).filter_map(|at| head.get(at..at + PACKET as usize));
     // Tables and fillings never are; they are few.
-    let (scrambled, clear): (Vec<&[u8]>, Vec<&[u8]>) = packets.partition(|packet| packet[3] & SCRAMBLED != 0);
+    let is_scrambled = |packet: &&[u8]| Head::of(packet).is_some_and(|head| head.scrambled);
+    let (scrambled, clear): (Vec<&[u8]>, Vec<&[u8]>) = packets.partition(is_scrambled);
     Ok(scrambled.len() > clear.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::memory::Memory;
-    use super::super::tables::tests as tables;
     use super::*;
+    use crate::child::formats::ts::tables::tests as tables;
 
     #[test]
     fn a_stream_whose_packets_are_scrambled_is_known() {

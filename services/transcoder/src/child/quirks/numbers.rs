@@ -16,16 +16,13 @@ use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 
-use crate::child::mend::clock::packets::{FILLING, NUMBERS, PACKET, SYNC, packets_at};
-use crate::child::mend::tables::Payload;
+use crate::child::formats::ts::{FILLING, Head, NUMBERS, PACKET, Payload, SYNC, packets_at};
 
 /// Bytes of a packet up to its number, and where that stands.
 const HEAD_BYTES: usize = 4;
 const NUMBER_AT: usize = 3;
 /// Bits of a packet's second byte that belong to the number of its stream.
 const PID_BITS: u8 = 0x1f;
-/// What packets of pictures and of sound begin with (2.4.3.6), and no table does.
-const MEDIA: [u8; 3] = [0, 0, 1];
 
 /// Numbers what the demuxer of a transport stream pulls, if one is put into `parser`.
 pub(in crate::child) fn go_on(parser: &gst::Element) {
@@ -123,17 +120,16 @@ impl Numbers {
 
     /// Which bytes of a packet are to be others.
     fn seen(&mut self, packet: &[u8]) -> Vec<(usize, u8)> {
-        let [_, high, low, flags, ..] = *packet else { return Vec::new() };
-        let (pid, broken, carries) =
-            (u16::from(high & PID_BITS) << 8 | u16::from(low), high & 0x80 != 0, flags & 0x10 != 0);
-        if broken || !carries || pid == FILLING {
+        let Some(Head { pid, number: stated, .. }) =
+            Head::of(packet).filter(|head| !head.broken && head.carries && head.pid != FILLING)
+        else {
             return Vec::new();
-        }
-        let stated = flags % NUMBERS;
+        };
+        let [high, flags] = [1, NUMBER_AT].map(|at| packet[at]);
         // Of a packet that lies across two reads less may be seen than it carries.
         let payload = Payload::of(packet).filter(|_| packet.len() == PACKET as usize);
         let body = payload.as_ref().map_or(&[][..], |payload| payload.body);
-        let media = payload.as_ref().is_some_and(|payload| payload.begins && body.starts_with(&MEDIA));
+        let media = payload.as_ref().is_some_and(Payload::is_media);
         let Some(stream) = self.streams.get_mut(&pid) else {
             self.streams.insert(pid, Stream { stated, shown: stated, media, last: body.to_vec() });
             return Vec::new();
@@ -155,13 +151,14 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child::formats::pes;
 
     const DISTANCE: usize = PACKET as usize;
 
     /// A packet of stream `pid`, with picture or sound or none.
     fn packet(pid: u16, number: u8, body: &[u8]) -> Vec<u8> {
         let [high, low] = pid.to_be_bytes();
-        let begins = if body.starts_with(&MEDIA) { 0x40 } else { 0 };
+        let begins = if body.starts_with(&pes::MARK) { 0x40 } else { 0 };
         let mut bytes = vec![SYNC, begins | high, low, 0x10 | (number % NUMBERS)];
         bytes.extend(body);
         bytes.resize(DISTANCE, 0xff);

@@ -14,7 +14,7 @@ fn packet(pid: u16, clock_ms: Option<u64>, time_ms: Option<u64>, anew: bool) -> 
     bytes.push(if clock_ms.is_some() { 0x30 } else { 0x10 });
     if let Some(ms) = clock_ms {
         bytes.extend([7, if anew { 0x90 } else { 0x10 }]);
-        bytes.extend(packets::clock_bytes(ms * MS % ROUND));
+        bytes.extend(ts::clock_bytes(ms * MS % ROUND));
     }
     if let Some(ms) = time_ms {
         let t = ms * 90 % (1 << 33);
@@ -200,7 +200,7 @@ fn packets_that_are_missing_or_broken_are_noticed_and_pauses_are_not() {
     assert!(!joined(&[run(0, 20), numbered(PID, 20, 9_000, false), run(21, 40)]), "a pause");
     assert!(!joined(&[run(0, 20), run(19, 40)]), "one comes twice");
     assert!(!joined(&[run(0, 20), numbered(PID, 7, 2_000, true), run(8, 40)]), "numbers begin anew");
-    assert!(!joined(&[run(0, 20), numbered(packets::FILLING, 9, 0, false), run(20, 40)]), "filling");
+    assert!(!joined(&[run(0, 20), numbered(ts::FILLING, 9, 0, false), run(20, 40)]), "filling");
     assert!(!joined(&[vec![0x11; 77], run(0, 40)]), "recorded from the middle of a packet on");
     assert!(joined(&[run(0, 20), run(25, 40)]), "missing");
     assert_eq!(missing(&[run(0, 20), run(25, 40)]), 5);

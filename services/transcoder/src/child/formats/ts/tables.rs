@@ -1,14 +1,14 @@
 //! The tables of a transport stream (ISO/IEC 13818-1, 2.4.4): which programmes there are, and what belongs to one. Pure.
 
-use super::super::streams::Kind;
-use super::clock::packets::{PACKET, SYNC, packets_at};
+use super::{Payload, payloads};
+use crate::child::streams::Kind;
 
 /// Numbers of the two tables.
-pub(super) const PROGRAMMES: u8 = 0;
-pub(super) const PROGRAMME: u8 = 2;
-pub(super) const CHECKSUM_BYTES: usize = 4;
+pub(in crate::child) const PROGRAMMES: u8 = 0;
+pub(in crate::child) const PROGRAMME: u8 = 2;
+pub(in crate::child) const CHECKSUM_BYTES: usize = 4;
 /// Streams of private data (2.4.4.10), which descriptions may name.
-pub(super) const PRIVATE: u8 = 6;
+pub(in crate::child) const PRIVATE: u8 = 6;
 /// Types of streams that carry pictures, and sound: MPEG's own, and those of broadcasters and discs.
 const PICTURES: [u8; 12] = [0x01, 0x02, 0x10, 0x1b, 0x20, 0x21, 0x24, 0x33, 0x42, 0xd1, 0xdb, 0xea];
 const SOUNDS: [u8; 18] =
@@ -22,34 +22,12 @@ const SOUND_NAMES: [&[u8]; 8] = [b"AC-3", b"AC-4", b"EAC3", b"BSSD", b"Opus", b"
 const DISC: &[u8] = b"HDMV";
 const PICTURE_NAMES: [&[u8]; 3] = [b"HEVC", b"VC-1", b"AV01"];
 
-/// What a packet carries, and whether something begins in it.
-pub(in crate::child) struct Payload<'a> {
-    pub(in crate::child) pid: u16,
-    pub(in crate::child) begins: bool,
-    pub(in crate::child) body: &'a [u8],
-}
-
 impl<'a> Payload<'a> {
-    /// Of a packet that carries anything.
-    pub(in crate::child) fn of(packet: &'a [u8]) -> Option<Self> {
-        let [_, high, low, flags, ..] = *packet else { return None };
-        let (broken, carries, extra) = (high & 0x80 != 0, flags & 0x10 != 0, flags & 0x20 != 0);
-        let body = packet.get(if extra { 5 + usize::from(*packet.get(4)?) } else { 4 }..)?;
-        (!broken && carries).then_some(Self { pid: pid_of(&[high, low]), begins: high & 0x40 != 0, body })
-    }
-
     /// A whole section of a table that begins in it.
-    pub(super) fn section(&self, table: u8) -> Option<&'a [u8]> {
+    pub(in crate::child) fn section(&self, table: u8) -> Option<&'a [u8]> {
         let (skip, rest) = self.body.split_first().filter(|_| self.begins)?;
         whole(rest.get(usize::from(*skip)..)?, table)
     }
-}
-
-/// The packets of a stream's beginning that carry anything, as far as they are in step.
-pub(super) fn payloads(head: &[u8]) -> impl Iterator<Item = Payload<'_>> {
-    let (from, distance) = packets_at(head).unwrap_or((head.len(), PACKET as usize));
-    let packets = (from..head.len()).step_by(distance).map_while(|at| head.get(at..at + PACKET as usize));
-    packets.take_while(|packet| packet[0] == SYNC).filter_map(Payload::of)
 }
 
 /// The section that `bytes` begin with, if all of it is there.
@@ -66,7 +44,7 @@ fn whole(bytes: &[u8], table: u8) -> Option<&[u8]> {
 }
 
 /// The first section of a stream's table, which may take several packets.
-pub(super) fn assembled(head: &[u8], pid: u16, table: u8) -> Option<Vec<u8>> {
+pub(in crate::child) fn assembled(head: &[u8], pid: u16, table: u8) -> Option<Vec<u8>> {
     let mut section: Option<Vec<u8>> = None;
     for payload in payloads(head).filter(|payload| payload.pid == pid) {
         match (&mut section, payload.begins) {
@@ -85,7 +63,7 @@ pub(super) fn assembled(head: &[u8], pid: u16, table: u8) -> Option<Vec<u8>> {
 }
 
 /// Where in the table of programmes each of them stands, and the number of the packets with its own table.
-pub(super) fn programmes(table: &[u8]) -> Vec<(usize, u16)> {
+pub(in crate::child) fn programmes(table: &[u8]) -> Vec<(usize, u16)> {
     let rows = (8..table.len() - CHECKSUM_BYTES).step_by(4).map(|at| (at, &table[at..at + 4]));
     // The one numbered zero is no programme.
     rows.filter(|(_, row)| row[..2] != [0, 0]).map(|(at, row)| (at, pid_of(&row[2..]))).collect()
@@ -93,18 +71,18 @@ pub(super) fn programmes(table: &[u8]) -> Vec<(usize, u16)> {
 
 /// A stream of a programme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row<'a> {
+pub(in crate::child) struct Row<'a> {
     /// Where in the table it stands; its type comes first.
-    pub(super) at: usize,
-    pub(super) kind: u8,
+    pub(in crate::child) at: usize,
+    pub(in crate::child) kind: u8,
     /// Number of its packets.
-    pub(super) pid: u16,
-    pub(super) descriptions: &'a [u8],
+    pub(in crate::child) pid: u16,
+    pub(in crate::child) descriptions: &'a [u8],
 }
 
 impl Row<'_> {
     /// Picture or sound, as far as the table tells it.
-    pub(super) fn media(&self) -> Option<Kind> {
+    pub(in crate::child) fn media(&self) -> Option<Kind> {
         match self.kind {
             kind if PICTURES.contains(&kind) => Some(Kind::Video),
             kind if SOUNDS.contains(&kind) => Some(Kind::Audio),
@@ -123,7 +101,7 @@ impl Row<'_> {
     }
 
     /// Does one of these descriptions belong to it?
-    pub(super) fn is_described_by(&self, tags: &[u8]) -> bool {
+    pub(in crate::child) fn is_described_by(&self, tags: &[u8]) -> bool {
         self.described().any(|(tag, _)| tags.contains(&tag))
     }
 }
@@ -139,14 +117,14 @@ fn descriptions(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 /// Does a programme's table say that it is that of a disc, or of a camcorder that writes like one?
-pub(super) fn is_of_disc(table: &[u8]) -> bool {
+pub(in crate::child) fn is_of_disc(table: &[u8]) -> bool {
     let end = 12 + length_of(&table[10..]);
     let described = table.get(12..end).unwrap_or_default();
     descriptions(described).any(|(tag, body)| tag == REGISTERED && body.starts_with(DISC))
 }
 
 /// The streams of a programme's table.
-pub(super) fn rows(table: &[u8]) -> Vec<Row<'_>> {
+pub(in crate::child) fn rows(table: &[u8]) -> Vec<Row<'_>> {
     let (mut found, end) = (Vec::new(), table.len() - CHECKSUM_BYTES);
     let mut at = 12 + length_of(&table[10..]);
     while let Some(row) = table[..end].get(at..at + 5) {
@@ -158,7 +136,7 @@ pub(super) fn rows(table: &[u8]) -> Vec<Row<'_>> {
     found
 }
 
-pub(super) fn pid_of(bytes: &[u8]) -> u16 {
+pub(in crate::child) fn pid_of(bytes: &[u8]) -> u16 {
     u16::from(bytes[0] & 0x1f) << 8 | u16::from(bytes[1])
 }
 
@@ -167,7 +145,7 @@ fn length_of(bytes: &[u8]) -> usize {
 }
 
 /// A table with another checksum: that of what stands in it now.
-pub(super) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
+pub(in crate::child) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
     let end = table.len() - CHECKSUM_BYTES;
     let sum = checksum(&table[..end]);
     table[end..].copy_from_slice(&sum.to_be_bytes());
@@ -175,7 +153,7 @@ pub(super) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
 }
 
 /// The checksum of tables (annex A).
-pub(super) fn checksum(bytes: &[u8]) -> u32 {
+pub(in crate::child) fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| {
             if sum & 0x8000_0000 != 0 { sum << 1 ^ 0x04c1_1db7 } else { sum << 1 }
@@ -184,11 +162,12 @@ pub(super) fn checksum(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::child) mod tests {
+    use super::super::{PACKET, SYNC};
     use super::*;
 
     /// The packet that begins with a table.
-    pub(in super::super) fn packet(pid: u16, body: &[u8]) -> Vec<u8> {
+    pub(in crate::child) fn packet(pid: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![SYNC, 0x40 | pid.to_be_bytes()[0], pid.to_be_bytes()[1], 0x10];
         bytes.extend(body);
         bytes.resize(PACKET as usize, 0xff);
@@ -196,14 +175,14 @@ pub(super) mod tests {
     }
 
     /// The packet with the table of programmes: their numbers, and those of the packets of their tables.
-    pub(in super::super) fn of_programmes(programmes: &[(u16, u16)]) -> Vec<u8> {
+    pub(in crate::child) fn of_programmes(programmes: &[(u16, u16)]) -> Vec<u8> {
         let mut table = vec![0, 0xb0, 9 + 4 * programmes.len() as u8, 0, 1, 0xc1, 0, 0];
         programmes.iter().for_each(|(number, pid)| table.extend([number.to_be_bytes(), pid.to_be_bytes()].concat()));
         packet(0, &[&[0], &sealed([table, vec![0; 4]].concat())[..]].concat())
     }
 
     /// The packet with the table of a programme: types and numbers of its streams.
-    pub(in super::super) fn of_programme(number: u16, pid: u16, streams: &[(u8, u16)]) -> Vec<u8> {
+    pub(in crate::child) fn of_programme(number: u16, pid: u16, streams: &[(u8, u16)]) -> Vec<u8> {
         let mut table = vec![2, 0xb0, 13 + 5 * streams.len() as u8, 0, number as u8, 0xc1, 0, 0, 0xe1, 0, 0xf0, 0];
         streams.iter().for_each(|(kind, pid)| table.extend([&[*kind][..], &pid.to_be_bytes(), &[0xf0, 0]].concat()));
         packet(pid, &[&[0], &sealed([table, vec![0; 4]].concat())[..]].concat())
