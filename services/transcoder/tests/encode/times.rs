@@ -104,6 +104,24 @@ fn pictures_that_need_what_was_cut_away_before_them_are_not_shown() {
 }
 
 #[test]
+fn the_last_pictures_of_a_file_without_edits_are_shown_whatever_length_is_stated() {
+    let dir = tempfile::tempdir().unwrap();
+    let coding = "-c:v libx264 -preset veryfast -g 25 -bf 3 -use_editlist 0";
+    let expected: Vec<i64> = (0..75).map(|n| n * 40_000).collect();
+    for name in ["a.mp4", "a.mov"] {
+        let path = clip(dir.path(), name, &format!("{} {coding}", moving("320x180", 3)));
+        check(dir.path(), &path, &expected);
+        // As long as half a picture.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let length = bytes.windows(4).position(|w| w == b"mdhd").unwrap() + 20;
+        bytes[length..length + 4].copy_from_slice(&256_u32.to_be_bytes());
+        let path = dir.path().join(format!("short-{name}"));
+        std::fs::write(&path, bytes).unwrap();
+        check(dir.path(), &path, &expected);
+    }
+}
+
+#[test]
 fn pictures_that_share_a_packet_of_a_program_stream_come_at_their_distance() {
     let dir = tempfile::tempdir().unwrap();
     let coding = "-c:v mpeg2video -bf 2";

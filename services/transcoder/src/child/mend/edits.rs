@@ -10,7 +10,8 @@
 //! `qtdemux` leaves an edit at the first picture that is decoded at its end, and where offsets may show a picture before
 //! it is decoded (so phones write) it compares the shifted time of decoding with the end that is not: pictures that are
 //! decoded last and shown before the end are lost. So it is given an edit that ends later, and what is shown from the
-//! true end on is left out by [`crate::child::encode::video`].
+//! true end on is left out by [`crate::child::encode::video`]. Where no edit says an end, the length of the track's media
+//! does: [`length`].
 //!
 //! The name of a codec: it knows DNxHD, and of DNxHR, which the same decoder reads, it knows no name. Two kinds of uncompressed
 //! pictures it takes for others whose samples lie otherwise, and colours came out wrong: under names that nobody knows they
@@ -26,6 +27,8 @@ use crate::child::formats::mp4::{self, be32, be64, child, children};
 use crate::child::source::Ranges;
 use crate::child::whole::{Whole, unreadable};
 use crate::order::Failure;
+
+mod length;
 
 /// How much later an edit ends, in seconds: more than pictures are reordered by.
 const LONGER_S: u64 = 2;
@@ -80,7 +83,8 @@ pub fn seen(ranges: &Arc<dyn Ranges>, container: Container, ends: Ends) -> Resul
         Ends::Later => later_ends(&index),
     };
     let ends_later = !later.is_empty();
-    let changes: Vec<_> = later.into_iter().chain(without_length(&index)).chain(known_names(&index)).collect();
+    let as_one = later.into_iter().chain(without_length(&index));
+    let changes: Vec<_> = as_one.chain(length::in_full(&index)).chain(known_names(&index)).collect();
     let index = changes.iter().fold(index, |index, (place, new)| with(index, *place, new));
     let (changes, tail) = match regroup::regrouped(&index) {
         // The old index is no index any more: its name stands before it.
