@@ -138,7 +138,7 @@ pub(super) fn walked(ranges: &Arc<dyn Ranges>, container: Container) -> Result<W
         Some(Kind::Flv) => {
             let mut tags = flv::Tags::default();
             let found = walk(&mut window, &mut tags);
-            lines = tags.lines;
+            (lines, more) = (tags.lines, tags.more);
             found
         }
         Some(Kind::Matroska) => {

@@ -115,6 +115,7 @@ fn of_several_recordings_in_one_file_the_first_is_taken_as_it_is_alone_and_the_o
         ("a.mkv", "-c:v libx264 -preset veryfast -c:a aac"),
         ("a.ogv", "-c:v libtheora -b:v 200k -c:a libvorbis"),
         ("a.avi", "-c:v mpeg4 -b:v 200k -c:a mp3"),
+        ("a.flv", "-c:v libx264 -preset veryfast -c:a aac"),
     ] {
         let path = clip(dir.path(), name, &format!("{sources} {coding}"));
         let one = std::fs::read(&path).unwrap();

@@ -1,7 +1,10 @@
 //! FLV: tags of sound, picture and script data, each followed by its own size (Adobe's FLV specification 10.1, annex E).
+//!
+//! Where a whole file follows another, which `flvdemux` takes for a tag or for the end, the first one is taken.
 
 use spool_proto::media::{NS_PER_MS, Span};
 
+use super::joined::Joined;
 use super::lines::{Lines, Stated};
 use super::patched::Change;
 use super::{Chain, Link, TIME_BYTES, Window};
@@ -25,8 +28,15 @@ const MOST_PASSED: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Tags {
-    /// The times of pictures and of sound.
+    /// The times of pictures and of sound, of the first recording.
     pub(super) lines: Lines,
+    /// Recordings that follow the first one.
+    pub(super) more: Joined,
+}
+
+/// Does a whole file begin here (E.2), its flags known?
+fn begins_anew(head: &[u8]) -> bool {
+    head.starts_with(b"FLV\x01") && head[4] & !0x05 == 0 && head[5..9] == (FILE_HEAD as u32).to_be_bytes()
 }
 
 /// Bytes of the body of a tag that may be one.
@@ -49,6 +59,10 @@ impl Chain for Tags {
 
     fn link(&mut self, window: &mut Window<'_>, at: u64) -> Result<Link, String> {
         let Some(head) = window.get(at, TAG_HEAD as usize)? else { return Ok(Link::End) };
+        if begins_anew(head) {
+            self.more.note(at);
+            return Ok(Link::Next(at + FILE_HEAD as u64 + BACK_SIZE));
+        }
         // An empty tag of any kind is passed over by everybody.
         let empty = matches!(head[0], SOUND | PICTURE | SCRIPT) && head[1..4] == [0, 0, 0] && head[8..11] == [0, 0, 0];
         let Some(size) = body(head).or(empty.then_some(0)) else { return Ok(Link::Broken) };
@@ -62,13 +76,14 @@ impl Chain for Tags {
         let agrees = u64::from(u32::from_be_bytes([back[0], back[1], back[2], back[3]])) == TAG_HEAD + size;
         // Some writers state other sizes behind their tags; then the next tag has to stand there.
         let goes_on = match window.get(next, TAG_HEAD as usize)? {
-            Some(head) => body(head).is_some(),
+            Some(head) => body(head).is_some() || begins_anew(head),
             None => true,
         };
         if !agrees && !goes_on {
             return Ok(Link::Broken);
         }
-        if let Some(head) = window.get(at, TAG_HEAD as usize)?.filter(|head| head[0] != SCRIPT) {
+        if let Some(head) = window.get(at, TAG_HEAD as usize)?.filter(|head| head[0] != SCRIPT && self.more.count == 0)
+        {
             let (place, at_ns) = (Span { offset: at + TIME_AT, length: TIME_BYTES }, time(head) * NS_PER_MS);
             self.lines.takes(&Stated { track: u32::from(head[0]), place, at_ns, lasts_ns: 0 });
         }

@@ -1,5 +1,5 @@
 //! Files that are several, put together byte by byte: an Ogg whose links follow each other, as radio is recorded, an AVI
-//! behind an AVI; of Matroska the walk along its elements tells it ([`super::matroska`]).
+//! behind an AVI; of Matroska and FLV the walk along their elements and tags tells it ([`super::matroska`], [`super::flv`]).
 //!
 //! Each begins anew at zero with streams of its own. Demuxers make of the later ones what they like: sound that ends where
 //! the first one does, pictures that lie over its own, or nothing. So the first one is taken, and the others are counted.
