@@ -133,3 +133,38 @@ fn what_comes_before_the_clock_of_a_transport_stream_is_there() {
         assert!((50..=51).contains(&frames) && (picture_ms, sound_ms) == (0, 0), "{ms}: {frames} {sound_ms}");
     }
 }
+
+/// A transport stream whose packets say that they carry no clock.
+fn without_clock(mut stream: Vec<u8>) -> Vec<u8> {
+    for packet in stream.chunks_exact_mut(188).filter(|packet| packet[3] & 0x20 != 0 && packet[4] > 0) {
+        let clock = if packet[5] & 0x10 != 0 { 6 } else { 0 };
+        packet[5] &= !0x10;
+        packet[6..6 + clock].fill(0xff);
+    }
+    stream
+}
+
+#[test]
+fn a_picture_that_begins_long_after_its_sound_is_shown_when_it_is_stated() {
+    let dir = tempfile::tempdir().unwrap();
+    // The clock travels with the picture, so all of the sound before it lies before the clock's first reading; or there is
+    // no clock at all.
+    for (name, args) in [("a.ts", ""), ("a.m2ts", "-mpegts_m2ts_mode 1"), ("without.ts", "")] {
+        let source = "-itsoffset 2 -f lavfi -i testsrc2=s=160x90:r=25:d=1 -f lavfi -i sine=r=48000:d=3";
+        let coding = "-c:v libx264 -preset veryfast -bf 2 -fps_mode passthrough -c:a mp2 -muxdelay 0.3";
+        let path = clip(dir.path(), name, &format!("{source} {coding} {args}"));
+        if name == "without.ts" {
+            std::fs::write(&path, without_clock(std::fs::read(&path).unwrap())).unwrap();
+        }
+        let facts = facts(&path);
+        let (video, audio) = (facts.video.as_ref().unwrap(), facts.audio.as_ref().unwrap());
+        let late_ms = video.first_ns.abs_diff(audio.first_ns) / 1_000_000;
+        assert!((1_960..2_040).contains(&late_ms), "{name}: {facts:?}");
+        let out = encode_whole(&path, &facts, &plan(&facts, &[90], None)).write(dir.path(), "v90");
+        let (seen, stated) = (decoded_us(&out), decoded_us(&path));
+        // The first one is held from the beginning on.
+        assert_eq!((seen.len(), stated.len()), (26, 25), "{name}: {seen:?}");
+        let apart = seen[1..].iter().zip(&stated).position(|(a, b)| (a - seen[1] - (b - stated[0])).abs() > 1_500);
+        assert_eq!(apart, None, "{name}: {seen:?} instead of {stated:?}");
+    }
+}

@@ -150,6 +150,16 @@ pub(in crate::child) fn clock_bytes(value: u64) -> [u8; CLOCK_BYTES] {
     bytes
 }
 
+/// A packet of stream `pid` that carries nothing but a clock's reading, as it lies in a stream with that distance of packets.
+pub(in crate::child) fn with_clock(pid: u16, value: u64, distance: usize) -> Vec<u8> {
+    let [high, low] = pid.to_be_bytes();
+    let head = [SYNC, high & 0x1f, low, 0x20, (PACKET - 5) as u8, 0x10];
+    let mut packet = [&head[..], &clock_bytes(value)].concat();
+    packet.resize(PACKET as usize, 0xff);
+    packet.resize(distance, 0);
+    packet
+}
+
 /// A stream taken apart into packets as it comes.
 #[derive(Debug)]
 pub(in crate::child) struct Packets {

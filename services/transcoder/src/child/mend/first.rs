@@ -6,7 +6,11 @@
 //! what follows from the others.
 //!
 //! What comes before the clock's first reading `tsdemux` loses, or places a day later. So that reading is shown earlier; the
-//! leap to the next one is the affair of [`super::clock`]. Pure but for who patches it.
+//! leap to the next one is the affair of [`super::clock`]. And where half a second of sound lies before the first reading,
+//! as where the picture that travels with the clock begins later than its sound, `tsdemux` never looks at the clock again,
+//! and hands out all of the stream without times; so it is where no clock comes at all. It is shown a packet with a reading
+//! before all of the others then.
+//! Pure but for who patches it.
 
 use super::patched::Change;
 use crate::child::formats::ts::{self as packets, CLOCK_PER_TIME, PACKET, Payload, SYNC, packets_at};
@@ -22,6 +26,11 @@ const LEAP: u64 = 10 * TICKS_PER_S;
 /// much the clock is shown before all of that.
 const EARLIEST: u64 = 9 * TICKS_PER_S;
 const LEAD: u64 = TICKS_PER_S / 10;
+/// As much as this of a stream may lie before the clock's first reading: half a second (`check_pending_buffers`), less a
+/// little.
+const UNTIMED: u64 = TICKS_PER_S * 45 / 100;
+/// As far as this a stream may lie before a clock whose demuxer would never look at it.
+const LONGEST_UNTIMED: u64 = 600 * TICKS_PER_S;
 /// Marks of a time of being shown where it is the only one, where another follows, and of that other one.
 const ALONE: u8 = 2;
 const SHOWN: u8 = 3;
@@ -65,11 +74,20 @@ pub(super) struct Programme {
     pub(super) streams: Vec<u16>,
 }
 
+/// What is to be seen of a programme's beginning.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// Instead of what stands there.
+    pub(super) changes: Vec<Change<Vec<u8>>>,
+    /// Before what stands there.
+    pub(super) more: Option<Change<Vec<u8>>>,
+}
+
 /// What is to stand elsewhere than the first times of a programme; none as long as `head`, the stream's beginning, does not
 /// hold enough of each of its streams. `all`: more will not come.
-pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<Vec<Change<Vec<u8>>>> {
+pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<Beginning> {
     let mut met: Vec<(u16, Vec<Times>)> = programme.streams.iter().map(|pid| (*pid, Vec::new())).collect();
-    let mut clock = None;
+    let (mut clock, mut untimed) = (None, false);
     let (from, distance) = packets_at(head).unwrap_or((head.len(), PACKET as usize));
     for at in (from..head.len()).step_by(distance) {
         let Some(packet) = head.get(at..at + PACKET as usize).filter(|packet| packet[0] == SYNC) else { break };
@@ -78,14 +96,18 @@ pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<V
         let Some(payload) = Payload::of(packet).filter(|payload| payload.begins) else { continue };
         let Some((_, times)) = met.iter_mut().find(|(pid, _)| *pid == payload.pid) else { continue };
         let body_at = at + packet.len() - payload.body.len();
-        times.extend(times_of(payload.body, body_at).filter(|_| times.len() < LOOKED_AT));
+        let here = times_of(payload.body, body_at);
+        let late = |(first, here): (&Times, Times)| apart(first.decoded(), here.decoded()) > UNTIMED;
+        untimed |= clock.is_none() && times.first().zip(here).is_some_and(late);
+        times.extend(here.filter(|_| times.len() < LOOKED_AT));
     }
-    if !all && met.iter().any(|(_, times)| times.len() < LOOKED_AT) {
+    let untimed = programme.clock.filter(|_| untimed);
+    if !all && (untimed.is_some() && clock.is_none() || met.iter().any(|(_, times)| times.len() < LOOKED_AT)) {
         return None;
     }
     let firsts: Vec<(u16, u64)> = met.iter().filter_map(|(pid, times)| Some((*pid, times.first()?.shown))).collect();
     let of_others = |own: u16| firsts.iter().filter(move |(pid, _)| *pid != own).map(|(_, at)| *at).collect::<Vec<_>>();
-    let mut changes = Vec::new();
+    let (mut changes, mut more) = (Vec::new(), None);
     for (pid, times) in &mut met {
         if let Some((shown, decoded)) = mended(times, &of_others(*pid)) {
             changes.push(times[0].with(shown, decoded));
@@ -93,14 +115,18 @@ pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<V
         }
     }
     let times: Vec<u64> = met.iter().flat_map(|(_, times)| times).map(|times| times.shown).collect();
-    if let Some((at, clock)) = clock
-        && let Some(early) = times.iter().map(|time| ahead(*time, clock)).filter(|by| *by <= EARLIEST).max()
-        && early > 0
-    {
-        let earlier = (clock + ROUND - early - LEAD) % ROUND;
-        changes.push((at as u64 + packets::CLOCK_AT, packets::clock_bytes(earlier * CLOCK_PER_TIME).to_vec()));
+    // Where there is no clock at all any time will do.
+    if let Some((at, clock)) = clock.or(times.first().filter(|_| untimed.is_some()).map(|time| (from, *time))) {
+        let earliest = if untimed.is_some() { LONGEST_UNTIMED } else { EARLIEST };
+        let early = times.iter().map(|time| ahead(*time, clock)).filter(|by| *by <= earliest).max().unwrap_or(0);
+        let earlier = (clock + ROUND - early - LEAD) % ROUND * CLOCK_PER_TIME;
+        if let Some(pid) = untimed {
+            more = Some((from as u64, packets::with_clock(pid, earlier, distance)));
+        } else if early > 0 {
+            changes.push((at as u64 + packets::CLOCK_AT, packets::clock_bytes(earlier).to_vec()));
+        }
     }
-    Some(changes)
+    Some(Beginning { changes, more })
 }
 
 /// The times in the head of what begins with `body`.
@@ -169,7 +195,8 @@ mod tests {
     const SOUND: u16 = 0x101;
 
     fn changes(head: &[u8], streams: &[u16], all: bool) -> Option<Vec<Change<Vec<u8>>>> {
-        super::changes(head, &Programme { clock: None, streams: streams.to_vec() }, all)
+        let programme = Programme { clock: None, streams: streams.to_vec() };
+        super::changes(head, &programme, all).map(|beginning| beginning.changes)
     }
 
     fn of(pid: u16, shown: u64, decoded: Option<u64>) -> Vec<u8> {
@@ -242,7 +269,8 @@ mod tests {
             first[6..12].copy_from_slice(&packets::clock_bytes(clock * CLOCK_PER_TIME));
             let stream = [first, stream(at_zero, (at_zero + 3_600 + 900 * TICKS_PER_S, None), at_zero)].concat();
             let programme = Programme { clock: Some(VIDEO), streams: vec![VIDEO, SOUND] };
-            let changes = super::changes(&stream, &programme, false).unwrap();
+            let Beginning { changes, more } = super::changes(&stream, &programme, true).unwrap();
+            assert_eq!(more.is_some(), pid != VIDEO, "where its clock never comes it is shown one");
             // The first picture's time is wrong as well, and is no reason.
             assert_eq!(changes[0].0, 188 + 4 + TIMES_AT as u64);
             changes.get(1).cloned()
@@ -252,6 +280,32 @@ mod tests {
         assert_eq!([30_000, 500_000].map(|late| shown(late, VIDEO)), [Some(before.clone()), Some(before)]);
         assert_eq!(shown(3_000_000, VIDEO), None, "that is another clock");
         assert_eq!(shown(30_000, 0x300), None, "the clock of another programme");
+    }
+
+    #[test]
+    fn a_clock_that_comes_behind_half_a_second_of_sound_is_shown_before_all_of_it() {
+        let at_zero = ROUND + 9_000;
+        let programme = Programme { clock: Some(VIDEO), streams: vec![VIDEO, SOUND] };
+        let shown = |sounds: u64, clocks: &[u64], all: bool| {
+            let sound = (0..sounds).flat_map(|n| of(SOUND, at_zero + n * 9_000, None));
+            let clocks = clocks.iter().flat_map(|late| packets::with_clock(VIDEO, (at_zero + late) % ROUND * 300, 188));
+            let late = at_zero + (sounds + 7) * 9_000;
+            let pictures = stream(late, (late + 3_600, Some(late)), late);
+            let stream: Vec<u8> = [7; 9].into_iter().chain(sound).chain(clocks).chain(pictures).collect();
+            super::changes(&stream, &programme, all)
+        };
+        let before = |late: u64| {
+            let more = Some((9, packets::with_clock(VIDEO, (at_zero + late - LEAD) % ROUND * 300, 188)));
+            Some(Beginning { changes: vec![], more })
+        };
+        assert_eq!(shown(6, &[99_000], false), before(0));
+        assert_eq!(shown(20, &[99_000, 108_000], true), before(0));
+        assert_eq!(shown(6, &[99_000], true).unwrap().more, before(0).unwrap().more);
+        let in_time = shown(5, &[45_000], false).unwrap();
+        assert_eq!((in_time.changes.len(), in_time.more), (1, None));
+        assert_eq!(shown(6, &[], false), None, "its clock comes yet");
+        assert_eq!(shown(6, &[], true), before(0), "it has none");
+        assert_eq!(shown(300, &[2_700_000], true), before(0));
     }
 
     #[test]

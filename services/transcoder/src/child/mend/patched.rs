@@ -1,4 +1,4 @@
-//! A source of which some bytes are others, and that may go on behind its end: how a demuxer is shown what it can read.
+//! A source of which some bytes are others, that may go on behind its end, or hold more inside: how a demuxer is shown what it can read.
 
 use std::sync::Arc;
 
@@ -26,6 +26,11 @@ where
     Arc::new(Patched { inner: Arc::clone(ranges), changes: changes.into(), tail })
 }
 
+/// The same, with `more` before what lies `at` that place.
+pub(super) fn with_more(ranges: &Arc<dyn Ranges>, at: u64, more: Bytes) -> Arc<dyn Ranges> {
+    Arc::new(WithMore { inner: Arc::clone(ranges), at: at.min(ranges.size_bytes()), more })
+}
+
 /// `ranges` as far as `size` bytes.
 pub(super) fn shorter(ranges: &Arc<dyn Ranges>, size: u64) -> Arc<dyn Ranges> {
     Arc::new(Shorter { inner: Arc::clone(ranges), size: size.min(ranges.size_bytes()) })
@@ -43,6 +48,40 @@ impl Ranges for Shorter {
 
     fn request(&self, offset: u64, length: u32, done: RangeDone) {
         self.inner.request(offset, length, done);
+    }
+}
+
+struct WithMore {
+    inner: Arc<dyn Ranges>,
+    at: u64,
+    more: Bytes,
+}
+
+impl Ranges for WithMore {
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes() + self.more.len() as u64
+    }
+
+    fn request(&self, offset: u64, length: u32, done: RangeDone) {
+        let (at, more_bytes) = (self.at, self.more.len() as u64);
+        let inner = |place: u64| place.min(at) + place.saturating_sub(at + more_bytes);
+        let of_more = |place: u64| place.clamp(at, at + more_bytes) - at;
+        let end = offset + u64::from(length);
+        let more = self.more.slice(of_more(offset) as usize..of_more(end) as usize);
+        let before = at.saturating_sub(offset) as usize;
+        if more.len() == length as usize {
+            return done(Ok(more));
+        }
+        let put_in = move |data: Bytes| match (more.is_empty(), data.get(..before)) {
+            // What came does not reach so far.
+            (true, _) | (false, None) => data,
+            (false, Some(head)) => [head, &more[..], &data[before..]].concat().into(),
+        };
+        self.inner.request(
+            inner(offset),
+            (inner(end) - inner(offset)) as u32,
+            Box::new(move |read| done(read.map(put_in))),
+        );
     }
 }
 
@@ -96,6 +135,7 @@ fn changed<B: AsRef<[u8]>>(data: Bytes, offset: u64, changes: &[Change<B>]) -> B
 mod tests {
     use super::*;
     use crate::child::formats::mp4;
+    use crate::child::memory::Memory;
     use crate::child::whole::Whole;
 
     #[test]
@@ -106,6 +146,21 @@ mod tests {
         for (from, to) in (0..40).flat_map(|from| (from..40).map(move |to| (from, to))) {
             let data = Bytes::from(vec![0; to - from]);
             assert_eq!(changed(data, from as u64, &changes), whole[from..to]);
+        }
+    }
+
+    #[test]
+    fn what_is_put_in_stands_between_what_lies_before_and_behind_its_place() {
+        let source: Vec<u8> = (0..10).collect();
+        for at in 0..=10_usize {
+            let inner: Arc<dyn Ranges> = Arc::new(Memory(source.clone()));
+            let seen = with_more(&inner, at as u64, Bytes::from_static(&[77, 88, 99]));
+            let whole = [&source[..at], &[77, 88, 99], &source[at..]].concat();
+            assert_eq!(seen.size_bytes(), 13);
+            for (from, to) in (0..13).flat_map(|from| (from + 1..=13).map(move |to| (from, to))) {
+                let read = mp4::Bytes::read(&Whole(&seen), from as u64, to - from).unwrap();
+                assert_eq!(read, whole[from..to], "{at}: {from}..{to}");
+            }
         }
     }
 

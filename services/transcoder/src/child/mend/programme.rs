@@ -20,7 +20,7 @@ use super::super::source::{RangeDone, Ranges};
 use super::super::streams::Kind;
 use super::super::whole::Whole;
 use super::first;
-use super::patched::patched;
+use super::patched::{patched, with_more};
 use crate::child::formats::mp4::Bytes as _;
 use crate::child::formats::ts::tables::{
     CHECKSUM_BYTES, PRIVATE, PROGRAMME, PROGRAMMES, Row, assembled, is_of_disc, pid_of, programmes, rows, sealed,
@@ -100,15 +100,15 @@ pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, Stri
     }
     let (whole, mut head) = (Whole(ranges), head.to_vec());
     let most = ranges.size_bytes().min(LOOKED_THROUGH as u64) as usize;
-    let (found, changes) = loop {
+    let (found, first::Beginning { changes, more }) = loop {
         let all = head.len() >= most;
         let found = match look(&head) {
             Look::Finished(found) => Some(found),
             Look::Unfinished(found) => Some(found).filter(|_| all),
         };
         let times = found.and_then(|found| Some((first::changes(&head, &found.times(), all)?, found)));
-        if let Some((changes, found)) = times {
-            break (found, changes);
+        if let Some((beginning, found)) = times {
+            break (found, beginning);
         }
         let piece = PIECE.min(most - head.len());
         head.extend(whole.read(head.len() as u64, piece)?);
@@ -119,6 +119,8 @@ pub(crate) fn named(ranges: &Arc<dyn Ranges>, head: &[u8]) -> Result<Named, Stri
         true => ranges,
         false => Arc::new(Renamed { inner: ranges, tables: tables.into() }),
     };
+    // Above all else: from there on everything lies elsewhere.
+    let ranges = more.map_or(Arc::clone(&ranges), |(at, more)| with_more(&ranges, at, more.into()));
     Ok(Named { ranges, left_out, programme })
 }
 
