@@ -226,7 +226,7 @@ async fn start(config: &Config, roles: &[Role], embedded: Option<Embedded>) -> R
 
 async fn start_nats(embedded: Embedded, config: &Config) -> Result<Server, Failure> {
     let Embedded { binary, directory: dir, keys } = embedded;
-    let settings = ServerConfig { binary, dir, port: config.nats.port, passwords: keys.passwords() };
+    let settings = ServerConfig { binary, dir, port: config.nats.port, passwords: keys.passwords()? };
     let server = Server::start(settings).await.map_err(|error| {
         Failure::from_error(Exit::Unreachable, "the nats-server of `spool up` did not start", error)
     })?;

@@ -5,8 +5,9 @@
 //! stay over restarts; the address does if the setting `nats.port` says so. Only the owner of the directory can read it.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -39,16 +40,22 @@ impl Keys {
         Self(data.join("keys/nats.toml"))
     }
 
-    /// The passwords of the last start; none when there was none. A file that can't be understood is written anew.
-    pub(super) fn passwords(&self) -> BTreeMap<String, String> {
-        let text = fs::read_to_string(&self.0).unwrap_or_default();
-        toml::from_str::<Written>(&text)
-            .unwrap_or_else(|error| {
-                tracing::warn!(file = %self.0.display(), %error, "unreadable; every password is made anew");
-                Written::default()
-            })
-            .nats
-            .passwords
+    /// The passwords of the last start; none only where there is no file. Whoever has one of them would lose it with a
+    /// new set, so a file that can't be read or understood ends the start.
+    pub(super) fn passwords(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let about = |error: Box<dyn Error + Send + Sync>| {
+            let file = self.0.display();
+            let sentence =
+                format!("read the passwords in {file}; mend it, or remove it and every password is made anew");
+            Failure::from_error(Exit::Config, sentence, error)
+        };
+        let text = match fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(about(error.into())),
+        };
+        let written: Written = toml::from_str(&text).map_err(|error| about(error.into()))?;
+        Ok(written.nats.passwords)
     }
 
     /// Writes what holds for this start.
@@ -68,13 +75,37 @@ impl Keys {
         let half_made = self.0.with_extension("part");
         // One that a crash left may have other rights.
         if let Err(error) = fs::remove_file(&half_made)
-            && error.kind() != std::io::ErrorKind::NotFound
+            && error.kind() != ErrorKind::NotFound
         {
             return Err(error);
         }
-        let mut file: File = File::options().write(true).create_new(true).mode(0o600).open(&half_made)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&half_made)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(half_made, &self.0)
+        fs::rename(half_made, &self.0)?;
+        // The name is kept by the directory: without this a power cut may bring the old passwords back, or none.
+        File::open(directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_made_anew_only_where_there_is_no_file() {
+        let data = tempfile::tempdir().expect("a directory");
+        let keys = Keys::of(data.path());
+        assert_eq!(keys.passwords().expect("none yet"), BTreeMap::new());
+        keys.replace("[nats]\nurl = \"x\"\n[nats.passwords]\ningest = \"p\"\n").expect("written");
+        assert_eq!(keys.passwords().expect("those of the last start")["ingest"], "p");
+        keys.replace("[nats.passwords\n").expect("written");
+        let damaged = keys.passwords().expect_err("no configuration");
+        assert_eq!(damaged.exit, Exit::Config);
+        assert!(damaged.sentence.contains("keys/nats.toml; mend it"), "{}", damaged.sentence);
+        // What can't be read at all: a directory, since rights do not stop a test that runs as root.
+        fs::remove_file(&keys.0).expect("removed");
+        fs::create_dir(&keys.0).expect("a directory in its place");
+        assert_eq!(keys.passwords().expect_err("can't be read").exit, Exit::Config);
     }
 }
