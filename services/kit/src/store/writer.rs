@@ -56,6 +56,8 @@ impl Writer {
                 self.small.extend_from_slice(&bytes);
                 return Ok(());
             }
+            // Asked for both before anything is begun: what was kept so far has not been asked for.
+            self.store.room_for(&self.key, (self.small.len() + bytes.len()) as u64)?;
             let upload = self.open().await?;
             let mut parts = WriteMultipart::new_with_chunk_size(upload, PART);
             parts.put(self.small.split().freeze());

@@ -47,7 +47,14 @@ async fn a_directory_leaves_room_on_its_disk() {
         let mut writer = full.put_stream(&chunk(1)).await.unwrap();
         writer.write(pattern(20 * MIB)).await.unwrap_err()
     }];
-    for error in refused {
+    // One that grew out of its first part is refused before it begins anything on the disk.
+    let mut grown = full.put_stream(&chunk(2)).await.unwrap();
+    grown.write(pattern(8 * MIB)).await.unwrap();
+    let error = grown.write(pattern(MIB)).await.unwrap_err();
+    let chunks = dir.path().join("objects").join(chunk(2).to_string());
+    let begun: Vec<_> = std::fs::read_dir(chunks.parent().unwrap()).into_iter().flatten().collect();
+    assert!(begun.is_empty(), "{begun:?}");
+    for error in refused.into_iter().chain([error]) {
         assert!(matches!(error, StoreError::NoRoom { .. }), "{error:?}");
         assert_eq!(error.code(), spool_proto::Code::StoreFull);
     }
