@@ -9,7 +9,7 @@ use serde::Deserialize;
 use spool_proto::event::Fact;
 use spool_proto::job::Order;
 use spool_proto::subject::{parse_ingest, parse_timer_due};
-use spool_proto::{AssetId, Code, TenantId, envelope, wire};
+use spool_proto::{AssetId, Code, TenantId, chain, envelope, wire};
 
 use crate::api::{self, Delivered};
 use crate::lease::Lease;
@@ -159,16 +159,4 @@ struct Advisory {
     consumer: String,
     stream_seq: u64,
     deliveries: u64,
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -56,11 +56,6 @@ impl Lease {
         Lease { inner: Arc::new(Inner { span, moved: AtomicBool::new(false), held }) }
     }
 
-    /// A lease of this length that nobody extends: for a handler's own tests.
-    pub fn for_test(span: Duration) -> Lease {
-        Lease::new(span, Instant::now())
-    }
-
     /// Work progressed (bytes or frames moved): the lease may be extended once more.
     pub fn moved(&self) {
         self.inner.moved.store(true, Ordering::Relaxed);

@@ -157,10 +157,11 @@ impl Log {
         Ok(stored.as_ref().and_then(parked))
     }
 
-    /// Removes a parked message; was there one?
+    /// Removes a parked message; was there one? By itself only tests do it: who may, and who may not.
     ///
     /// # Errors
     /// When it is not known that it is gone.
+    #[cfg(feature = "testing")]
     pub async fn delete_parked(&self, sequence: u64) -> Result<bool, ParkError> {
         let deleted = self.delete_message(PARKED, sequence).await;
         deleted.map_err(|source| ParkError { what: format!("remove parked message {sequence}"), source })

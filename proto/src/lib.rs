@@ -7,6 +7,7 @@
 //! Read [`slot`] first (what can be said and by whom), then [`event`], then [`asset`] (what it adds up to).
 
 pub mod asset;
+mod chain;
 pub mod deadline;
 pub mod envelope;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod time;
 pub mod wire;
 
 pub use asset::{Asset, Status};
+pub use chain::chain;
 pub use event::{Draft, Event, Fact, Kind, Problem};
 pub use id::{AssetId, TenantId};
 pub use problem::Code;

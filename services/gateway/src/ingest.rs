@@ -18,7 +18,7 @@ use std::time::Duration;
 use spool_nats::{Decision, Delivery, Incoming};
 use spool_proto::event::{AssetRegistered, Door, Draft, UploadAbandoned};
 use spool_proto::ingest::{IngestRequest, Input};
-use spool_proto::{AssetId, Code, Problem, Slot, TenantId, envelope};
+use spool_proto::{AssetId, Code, Problem, Slot, TenantId, chain, envelope};
 
 use crate::inner::Inner;
 use crate::root::Opened;
@@ -32,7 +32,7 @@ use crate::upload::entry::{Claim, FileMark};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait between attempts.
 const LAST_WAIT: Duration = Duration::from_secs(600);
-/// Consumer that a parked request belonged to.
+/// What is said of a request that the server gave up.
 const GAVE_UP: &str = "every delivery of the request ended without an answer";
 
 /// Why a request was not carried out.
@@ -112,12 +112,7 @@ fn understand(
 }
 
 /// The asset that a request is about, if it can be understood.
-pub(crate) fn asset_of(
-    tenant: &TenantId,
-    headers: &BTreeMap<String, String>,
-    body: &[u8],
-    _inner: &Inner,
-) -> Option<AssetId> {
+pub(crate) fn asset_of(tenant: &TenantId, headers: &BTreeMap<String, String>, body: &[u8]) -> Option<AssetId> {
     let key = headers.get(envelope::MSG_ID).map(String::as_str);
     understand(tenant, body, key, headers).ok().map(|asked| asked.asset)
 }
@@ -140,18 +135,6 @@ pub(crate) async fn handle(inner: Arc<Inner>, delivery: Delivery) -> Decision {
     tracing::warn!(asset.id = %asked.asset, attempt = delivery.attempt, error = why, "a file could not be taken in yet");
     let exponent = u32::try_from(delivery.attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
     Decision::Retry { after: (FIRST_WAIT * 5_u32.pow(exponent)).min(LAST_WAIT), why }
-}
-
-/// The error with what it came from, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// A request that never will be carried out: parked, and where somebody was given an id for it, that asset gets its end.

@@ -1,5 +1,5 @@
 //! What the roles share and the contract does not hold: time and ids that are handed in, the object store, HTTP answers,
-//! units of the configuration, the two-stage stop.
+//! units of the configuration, the two-stage stop, the wait before another try.
 //!
 //! - **owns**: the crate `object_store`; nothing else names it
 //! - **never**: names NATS, GStreamer or sled; decides anything about an asset
@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod hls;
 pub mod ids;
+mod retry;
 pub mod source;
 pub mod stop;
 pub mod store;
@@ -17,6 +18,7 @@ pub mod web;
 
 pub use clock::Clock;
 pub use ids::Ids;
+pub use retry::retry_after;
 pub use source::SourceReader;
 pub use stop::Stop;
 pub use store::{Store, StoreConfig, StoreError};

@@ -33,11 +33,6 @@ impl Stop {
         self.soft.is_cancelled()
     }
 
-    /// Was the second stage asked for?
-    pub fn is_cutting(&self) -> bool {
-        self.hard.is_cancelled()
-    }
-
     /// Returns once the first stage is asked for.
     pub async fn finishing(&self) {
         self.soft.cancelled().await;
@@ -76,6 +71,6 @@ mod tests {
         let stop = Stop::new();
         let heard = stop.clone();
         stop.cut();
-        assert!(heard.is_finishing() && heard.is_cutting());
+        assert!(heard.is_finishing() && heard.hard().is_cancelled());
     }
 }

@@ -22,13 +22,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spool_kit::units::{Span, spoken};
-use spool_kit::{Clock, Stop};
+use spool_kit::{Clock, Stop, retry_after};
 use spool_nats::{
     Appended, Buried, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, Ordered, StepError, Wait,
 };
 use spool_proto::event::{Draft, Event, Fact, JobGivenUp};
 use spool_proto::job::Order;
-use spool_proto::{Asset, AssetId, Code, Item, Problem, Slot, TenantId, wire};
+use spool_proto::{Asset, AssetId, Code, Item, Problem, Slot, TenantId, chain, wire};
 use tracing::Instrument as _;
 
 use crate::owed::{Owed, owed};
@@ -37,10 +37,6 @@ use crate::unfinished::{Means, Unfinished};
 
 /// A turn without messages ends after this, and looks whether it shall stop.
 const IDLE: Duration = Duration::from_secs(2);
-/// A message that could not be handled comes again after this, and after twice that, …
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// … and at the latest after this.
-const LAST_RETRY: Duration = Duration::from_secs(60);
 /// An order of another round blocks the subject until its worker or the planner of its advisory has settled it.
 const BLOCKED_RETRY: Duration = Duration::from_millis(500);
 /// How often it is looked for assets that nothing wakes anybody for: at the start, and then after each such time.
@@ -351,16 +347,4 @@ fn fault_slot(item: Item, round: u32) -> Slot {
             Slot::EncodeFault { item, round }
         }
     }
-}
-
-/// When a message that failed `attempt` times comes again.
-fn retry_after(attempt: u64) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY)
-}
-
-/// An error and what led to it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

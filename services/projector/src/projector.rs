@@ -151,11 +151,6 @@ impl Projector {
         http::routes(Arc::new(reads))
     }
 
-    /// `/livez` and `/readyz` of this role alone, for a process that has no better ones.
-    pub fn health_routes(&self) -> axum::Router {
-        http::health::routes(self.handle())
-    }
-
     /// Folds what is there, at most one batch (and one of a rebuild). Says whether there was anything.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ pub(crate) async fn settle(projector: &mut Projector) {
 
 /// The routes as a process serves them.
 pub(crate) fn app(projector: &Projector) -> Router {
-    web::shell(projector.routes().merge(projector.health_routes()), Ids::seeded(1))
+    web::shell(projector.routes(), Ids::seeded(1))
 }
 
 /// Sends a request; the answer before its body is read.

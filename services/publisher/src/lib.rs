@@ -21,22 +21,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use spool_kit::{Ids, Stop, Store};
+use spool_kit::{Ids, Stop, Store, retry_after};
 use spool_nats::{Appended, ConsumerError, ConsumerName, Decision, Delivery, Durable, Incoming, Log, StepError, Wait};
 use spool_proto::event::{Draft, Event, Fact, Kind, Opened, Published};
 use spool_proto::id::AttemptId;
 use spool_proto::key::{Key, Object};
-use spool_proto::{Asset, AssetId, Code, Slot, TenantId};
+use spool_proto::{Asset, AssetId, Code, Slot, TenantId, chain};
 use tracing::Instrument as _;
 
 use crate::next::{Act, next};
 
 /// A turn without messages ends after this, and looks whether it shall stop.
 const IDLE: Duration = Duration::from_secs(2);
-/// A message that could not be handled comes again after this, and after twice that, …
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// … and at the latest after this.
-const LAST_RETRY: Duration = Duration::from_secs(60);
 /// How often it is looked for assets that are whole and not published, though nothing wakes anybody for them: when there is
 /// nothing to handle at first, and then after each such time.
 const LOOK_BACK_EVERY: Duration = Duration::from_secs(3600);
@@ -311,16 +307,4 @@ fn concern(fact: &Fact) -> Option<Concern> {
         | Kind::AssetDeleted
         | Kind::ObjectsPurged => None,
     }
-}
-
-/// When a message that failed `attempt` times comes again.
-fn retry_after(attempt: u64) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY)
-}
-
-/// An error and what led to it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

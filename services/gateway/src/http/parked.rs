@@ -50,7 +50,7 @@ pub(super) async fn release(State(inner): State<Arc<Inner>>, Path(id): Path<Stri
     let not_found = || Refusal::from(Problem::new(Code::ParkedNotFound).with("id", &shown));
     let sequence: u64 = id.parse().map_err(|_| not_found())?;
     let parked = inner.log.read_parked(sequence).await.map_err(Trouble::from)?.ok_or_else(not_found)?;
-    let about = about(&inner, &parked);
+    let about = about(&parked);
     if let Some(about) = &about {
         let facts = inner.log.read_asset(&about.tenant, &about.asset, None).await.map_err(Trouble::from)?;
         let asset = Asset::fold(&facts);
@@ -85,12 +85,12 @@ struct About {
     item: Option<Item>,
 }
 
-fn about(inner: &Inner, parked: &Parked) -> Option<About> {
+fn about(parked: &Parked) -> Option<About> {
     if let Ok(job) = subject::parse_job(&parked.subject) {
         return Some(About { tenant: job.tenant, asset: job.asset, item: Some(job.item) });
     }
     let tenant = subject::parse_ingest(&parked.subject).ok()?;
-    let asset = crate::ingest::asset_of(&tenant, &parked.headers, &parked.body, inner)?;
+    let asset = crate::ingest::asset_of(&tenant, &parked.headers, &parked.body)?;
     Some(About { tenant, asset, item: None })
 }
 

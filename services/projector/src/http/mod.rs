@@ -13,7 +13,6 @@
 
 pub mod assets;
 pub mod events;
-pub mod health;
 pub mod play;
 pub mod range;
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 use spool_kit::Stop;
 use spool_kit::source::SourceReader;
 use spool_nats::{Appended, Decision, Delivery, Incoming, Kv, Lease};
-use spool_proto::Code;
 use spool_proto::asset::Asset;
 use spool_proto::event::{CheckFailed, Draft, Event, JobGivenUp, Problem, SourceAccepted, SourceRejected};
 use spool_proto::job::{InspectOrder, Job, Order};
 use spool_proto::lease::LeaseNote;
 use spool_proto::media::SourceRef;
 use spool_proto::slot::{Item, Slot};
+use spool_proto::{Code, chain};
 use tokio::sync::mpsc;
 
 use super::after::{After, Before, GivenUp, after};
@@ -345,17 +345,6 @@ impl Attempt<'_> {
 /// A failure as `explain` shows it: by the contract's code, for that of ours can name the source where the store failed.
 fn said(failure: &Failure) -> String {
     format!("{}: {}", super::after::code(failure.code), failure.detail)
-}
-
-/// An error with all that it came from, in one line.
-fn chain(err: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text = format!("{text}: {err}");
-        cause = err.source();
-    }
-    text
 }
 
 pub(super) fn answer(finished: Result<attempt::Finished, AttemptError>) -> Result<Answer, Broke> {
