@@ -11,6 +11,14 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
+/// The shared media, where they are: `SPOOL_MEDIA` names a place (or `none`), else they lie beside the checkout. As the tests
+/// find them (`spool_kit::testing`).
+pub(crate) fn shared_media() -> Option<PathBuf> {
+    let told = std::env::var_os("SPOOL_MEDIA").filter(|place| !place.is_empty());
+    let place = told.map_or_else(|| root().join("../shared/media"), PathBuf::from);
+    Some(place).filter(|place| place.join("MANIFEST.json").is_file())
+}
+
 /// The build directory: what cargo was told, else `target/`.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))

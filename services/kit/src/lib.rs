@@ -13,6 +13,8 @@ mod retry;
 pub mod source;
 pub mod stop;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;
 pub mod web;
 

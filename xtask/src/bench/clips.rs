@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::run::{ask, must, root};
+use crate::run::{ask, must, shared_media};
 
 /// Length of the clip whose ladder is timed.
 const CLIP_S: u32 = 40;
@@ -22,7 +22,7 @@ pub(super) fn natural(home: &Path) -> Result<PathBuf, Failure> {
     let half_made = home.join("natural.part");
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-y"]);
-    match longest_of(&root().join("../shared/media")) {
+    match shared_media().and_then(|media| longest_of(&media)) {
         Some(source) => {
             println!("clip: {} in a loop", source.display());
             command.args(["-stream_loop", "-1", "-i"]).arg(source);

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use spool_kit::testing::shared_media;
 
 use crate::damage::{self, Breakage};
 use crate::dice::Dice;
@@ -52,16 +53,14 @@ pub(crate) fn all(dir: &Path) -> Outcome<Vec<Input>> {
         std::fs::copy(path, &to).map_err(|error| format!("copy {}: {error}", path.display()))?;
         Ok(Input { label, path: to, end, frames })
     };
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/media");
     let flashes = synth::flash_and_beep(dir)?;
-    let mut inputs = if shared.join("MANIFEST.json").is_file() {
+    let mut inputs = if let Some(shared) = shared_media("recordings of real cameras; clips of our own stand in") {
         let mut inputs = Vec::new();
         for (file, end, frames) in manifest(&shared)? {
             inputs.push(name(&shared.join(&file), file, end, frames)?);
         }
         inputs
     } else {
-        println!("{} is absent: clips of our own stand in", shared.display());
         let mut inputs = Vec::new();
         for path in synth::good(dir)? {
             inputs.push(name(&path, label(&path), End::Ready, None)?);

@@ -126,9 +126,3 @@ pub fn clip(dir: &Path, name: &str, args: &str) -> PathBuf {
     assert!(status.success(), "ffmpeg {args}");
     path
 }
-
-/// The shared media, when this machine has it.
-pub fn media() -> Option<PathBuf> {
-    let dir = PathBuf::from("/work/shared/media");
-    dir.join("MANIFEST.json").is_file().then_some(dir)
-}

@@ -1,16 +1,12 @@
 //! Every good file of the shared collection, where it lies beside the repository; `SPOOL_MEDIA` names another place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
+use spool_kit::testing::shared_media;
 use spool_proto::media::*;
 
 use crate::support::*;
-
-fn collection() -> Option<PathBuf> {
-    let dir = std::env::var_os("SPOOL_MEDIA").map_or_else(|| PathBuf::from("/work/shared/media"), PathBuf::from);
-    dir.join("MANIFEST.json").exists().then_some(dir)
-}
 
 /// Repeats that the design names, counted from the source's own frame times.
 fn repeats(facts: &SourceFacts, plan: &Plan, times_us: &[i64]) -> usize {
@@ -98,10 +94,7 @@ fn check_file(dir: &Path, path: &Path, frames: Option<u64>) -> Result<String, St
 #[test]
 #[ignore = "minutes of encoding; `cargo xtask media` runs it"]
 fn every_good_file_of_the_collection_comes_out_whole() {
-    let Some(collection) = collection() else {
-        println!("no collection here: the synthesised clips of the other tests stand alone");
-        return;
-    };
+    let Some(collection) = shared_media("every good file, encoded by the code alone") else { return };
     let manifest = std::fs::read_to_string(collection.join("MANIFEST.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let only = std::env::var("SPOOL_MEDIA_ONLY").unwrap_or_default();
