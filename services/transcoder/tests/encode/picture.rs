@@ -84,6 +84,13 @@ fn chunks_of_a_variable_rate_mp4_join_to_the_whole() {
 }
 
 #[test]
+fn chunks_of_an_flv_join_to_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=size=320x180:rate=25:duration=17";
+    check_chunks(dir.path(), &clip(dir.path(), "a.flv", &format!("{source} {X264} -g 40 -bf 3")));
+}
+
+#[test]
 fn chunks_of_a_rotated_mov_join_to_the_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = rotated_by_tag(dir.path());
