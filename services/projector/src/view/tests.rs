@@ -1,5 +1,6 @@
 //! The view as a fold: how it was cut, interrupted or repeated leaves no trace.
 
+use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +170,10 @@ fn a_damaged_database_is_an_error_and_no_panic() {
 
 /// Environment variable that makes [`child_that_folds_until_it_is_killed`] fold into its directory.
 const CHILD: &str = "SPOOL_TEST_VIEW";
+/// Facts of a batch of it.
+const AT_ONCE: usize = 5;
+/// A child that was not killed by then never will be.
+const CHILD_LIVES: Duration = Duration::from_secs(120);
 
 /// Rounds of the log that the child folds.
 fn endless(rounds: u128) -> Vec<spool_proto::Fact> {
@@ -176,43 +181,52 @@ fn endless(rounds: u128) -> Vec<spool_proto::Fact> {
 }
 
 #[tokio::test]
+#[ignore = "no test by itself: a process of its own for the test below"]
 async fn child_that_folds_until_it_is_killed() {
-    // Not a test by itself: a process of its own for the test below.
-    let Some(directory) = std::env::var_os(CHILD) else { return };
+    let directory = std::env::var_os(CHILD).expect("the directory of the view");
     let view = open(Path::new(&directory));
     let writer = Writer::start(Arc::clone(&view)).expect("a writer");
-    for facts in endless(400).chunks(5) {
+    for (batch, facts) in endless(400).chunks(AT_ONCE).enumerate() {
         let folded = writer.fold(facts.to_vec()).await.expect("folded");
         writer.apply(folded, texts(), facts[facts.len() - 1].sequence).await.expect("written");
+        // What is told of is either held back or on the disk; now and then it is surely there.
+        if batch % 7 == 0 {
+            writer.flush().await.expect("written out");
+        }
+        println!("\n{TOLD}{batch}");
     }
-    // Killed long before; if not, it waits for it.
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(CHILD_LIVES);
 }
+
+/// Begins each line that the child tells its batches with.
+const TOLD: &str = "folded batch ";
 
 #[tokio::test]
 async fn after_sigkill_the_view_holds_just_what_its_position_says() {
     let facts = endless(400);
     let directory = tempfile::tempdir().expect("a directory");
-    let mut reached = Vec::new();
-    for kill_after_ms in [700, 1100, 1600] {
-        let killed = directory.path().join(kill_after_ms.to_string());
+    for batches in [1, 12, 33] {
+        let killed = directory.path().join(batches.to_string());
         let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "view::tests::child_that_folds_until_it_is_killed"])
+            .args(["--exact", "view::tests::child_that_folds_until_it_is_killed", "--ignored", "--nocapture"])
             .env(CHILD, &killed)
-            .stdout(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("a child");
-        tokio::time::sleep(Duration::from_millis(kill_after_ms)).await;
+        // Held until after the kill: a child that nobody listens to would end by itself.
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let told = lines.find(|line| *line == format!("{TOLD}{batches}"));
         child.kill().expect("SIGKILL");
         child.wait().expect("its end");
+        assert!(told.is_some(), "the child ended before batch {batches}");
 
         let view = open(&killed);
         let position = view.position().expect("position");
-        let same = directory.path().join(format!("{kill_after_ms}-again"));
+        let same = directory.path().join(format!("{batches}-again"));
         let again = open(&same);
         fill(&again, &facts[..position as usize], 50).await.expect("folded");
         assert_eq!(view.digest().expect("digest"), again.digest().expect("digest"), "at {position}");
-        reached.push(position);
+        let written_out = (batches / 7 * 7 + 1) * AT_ONCE;
+        assert!(position as usize >= written_out, "{position} of {written_out} that were written out");
     }
-    assert!(reached.iter().any(|position| *position > 0), "{reached:?}: nothing was written out before the kills");
 }
