@@ -74,6 +74,9 @@ impl Follower {
             return Ok(0);
         }
         let count = facts.len();
+        for fact in &facts {
+            tracing::trace!(asset.id = %fact.asset, sequence = fact.sequence, "folds a fact into the view");
+        }
         let folded = self.writer.fold(facts).await?;
         let texts = texts(log, folded.texts()).await?;
         self.held_back = true;

@@ -7,6 +7,8 @@ mod crowded;
 mod dying;
 mod image;
 #[cfg(feature = "transcoder")]
+mod logged;
+#[cfg(feature = "transcoder")]
 mod operate;
 #[cfg(feature = "transcoder")]
 mod paused;
