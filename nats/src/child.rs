@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -218,81 +218,123 @@ fn die_with_parent(_: &mut Command, _: u32) {}
 /// Keeps the child up until told otherwise. Blocks.
 pub(crate) fn keep(
     launch: &Launch,
-    child: Child,
+    mut child: Child,
     words: &mpsc::Receiver<Word>,
     state: &State,
     gave_up: &watch::Sender<Option<GaveUp>>,
 ) {
-    let mut child = child;
     let mut born = Instant::now();
     let mut in_a_row = 0;
     let mut disk = Disk::of(launch);
     loop {
-        match words.recv_timeout(LOOK) {
-            Ok(Word::Stop(done)) => {
+        match heard(words, LOOK) {
+            None => {}
+            Some(Word::Stop(done)) => {
                 end(&mut child);
                 // Nobody waits any more.
                 let _ = done.send(());
                 return;
             }
-            Ok(Word::Kill) | Err(mpsc::RecvTimeoutError::Disconnected) => return kill(&mut child),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Some(Word::Kill) => return kill(&mut child),
         }
         let ended = child.try_wait().transpose();
-        let how = match (disk.look(launch, state, ended.is_some()), ended) {
-            (Seen::Gone, _) => {
+        let how = match fate(disk.look(launch, state, ended.is_some()), ended) {
+            Fate::Lives => continue,
+            Fate::Ended(how) => how,
+            Fate::ToEnd(why) => {
+                end(&mut child);
+                why.to_owned()
+            }
+            Fate::Hopeless => {
                 kill(&mut child);
                 state.pid.store(0, Ordering::Relaxed);
                 // Nobody may be waiting.
                 let _ = gave_up.send(Some(GaveUp::StoreGone { dir: launch.store_dir() }));
                 return;
             }
-            (Seen::Nothing | Seen::Freed, Some(status)) => {
-                status.map_or_else(|error| error.to_string(), |status| status.to_string())
-            }
-            (Seen::Freed, None) => {
-                end(&mut child);
-                "ended, since its disk was full and has room again".to_owned()
-            }
-            (Seen::Nothing, None) => continue,
         };
         state.pid.store(0, Ordering::Relaxed);
         in_a_row = if born.elapsed() > LIVED { 0 } else { in_a_row };
         tracing::error!("nats-server died ({how}); starting it again. Its log: {}", launch.log_file().display());
-        let restarted = loop {
-            if in_a_row >= RESTARTS_IN_A_ROW {
-                break None;
-            }
-            let pause = RESTART_PAUSE.saturating_mul(1 << in_a_row).min(RESTART_PAUSE_MAX);
-            in_a_row += 1;
-            match words.recv_timeout(pause) {
-                Ok(Word::Stop(done)) => {
-                    let _ = done.send(());
-                    return;
-                }
-                Ok(Word::Kill) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-            match launch.start() {
-                Ok((child, _)) => break Some(child),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "nats-server could not be started again");
-                }
+        child = match start_again(launch, words, &mut in_a_row) {
+            Again::Runs(child) => child,
+            Again::Told => return,
+            Again::GivenUp => {
+                tracing::error!("nats-server died {RESTARTS_IN_A_ROW} times in a row and is given up");
+                // Nobody may be waiting.
+                let _ = gave_up.send(Some(GaveUp::Died));
+                return;
             }
         };
-        let Some(restarted) = restarted else {
-            tracing::error!("nats-server died {RESTARTS_IN_A_ROW} times in a row and is given up");
-            // Nobody may be waiting.
-            let _ = gave_up.send(Some(GaveUp::Died));
-            return;
-        };
-        child = restarted;
         born = Instant::now();
         disk = Disk::of(launch);
         state.full.store(false, Ordering::Relaxed);
         state.pid.store(child.id(), Ordering::Relaxed);
         state.restarts.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// What is said within this time. Where nobody is left who could say a word, the child is to end at once.
+fn heard(words: &mpsc::Receiver<Word>, within: Duration) -> Option<Word> {
+    match words.recv_timeout(within) {
+        Ok(word) => Some(word),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Some(Word::Kill),
+        Err(mpsc::RecvTimeoutError::Timeout) => None,
+    }
+}
+
+/// What is to become of the child.
+enum Fate {
+    Lives,
+    /// It has ended, in this way.
+    Ended(String),
+    /// It is to be ended and started again, for this reason.
+    ToEnd(&'static str),
+    /// Its store is gone, and it can't be started without.
+    Hopeless,
+}
+
+/// By what was seen of its disk, and how it ended if it did.
+fn fate(seen: Seen, ended: Option<io::Result<ExitStatus>>) -> Fate {
+    match (seen, ended) {
+        (Seen::Gone, _) => Fate::Hopeless,
+        (Seen::Nothing | Seen::Freed, Some(Ok(status))) => Fate::Ended(status.to_string()),
+        (Seen::Nothing | Seen::Freed, Some(Err(error))) => Fate::Ended(error.to_string()),
+        (Seen::Freed, None) => Fate::ToEnd("ended, since its disk was full and has room again"),
+        (Seen::Nothing, None) => Fate::Lives,
+    }
+}
+
+/// What came of starting it again.
+enum Again {
+    Runs(Child),
+    /// It was told to stop meanwhile: nothing runs.
+    Told,
+    /// It died too often.
+    GivenUp,
+}
+
+/// Starts it again, after a pause that doubles with each start in a row.
+fn start_again(launch: &Launch, words: &mpsc::Receiver<Word>, in_a_row: &mut u32) -> Again {
+    while *in_a_row < RESTARTS_IN_A_ROW {
+        let pause = RESTART_PAUSE.saturating_mul(1 << *in_a_row).min(RESTART_PAUSE_MAX);
+        *in_a_row += 1;
+        match heard(words, pause) {
+            None => {}
+            Some(Word::Stop(done)) => {
+                let _ = done.send(());
+                return Again::Told;
+            }
+            Some(Word::Kill) => return Again::Told,
+        }
+        match launch.start() {
+            Ok((child, _)) => return Again::Runs(child),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "nats-server could not be started again");
+            }
+        }
+    }
+    Again::GivenUp
 }
 
 /// Ends the child cleanly, or kills it when that takes too long.

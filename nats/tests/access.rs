@@ -179,6 +179,10 @@ async fn only_admin_provisions(test: &TestServer) {
 async fn nobody_listens_to_others(test: &TestServer) {
     for role in Role::ALL {
         let target = test.target(role.name());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the client's callback can't wait; a test's few errors are its bound"
+        )]
         let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
         let options = options(&target).event_callback(move |event| {
             let _ = told.send(event.to_string());

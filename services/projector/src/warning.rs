@@ -102,6 +102,7 @@ impl Warning {
         value
     }
 
+    #[expect(clippy::too_many_lines, reason = "a flat table: one sentence a warning")]
     fn sentence(&self) -> String {
         match self {
             Warning::AudioStreamsDropped { dropped, all: true } => {

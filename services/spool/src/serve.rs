@@ -148,8 +148,8 @@ async fn run_roles(
             Ok(running) => {
                 let running = running.with_disk(server.as_ref().map(Server::disk));
                 door.open(http::routes(&config, roles, &running, &stop));
-                let address = format!("http://{address}");
-                let result = attend(out, &address, &config, roles, running, server.as_ref(), &stop, &mut signals).await;
+                let process = Process { out, address, config: &config, roles, server: server.as_ref(), stop: &stop };
+                let result = process.attend(running, &mut signals).await;
                 (server, result)
             }
         },
@@ -270,66 +270,79 @@ pub(crate) fn shape(config: &Config) -> Shape {
     Shape { replicas: config.nats.replicas, ..Shape::default() }
 }
 
-/// Waits until ready, says so, and stays until all has ended.
-#[expect(clippy::too_many_arguments, reason = "called once; each is a part of the process that is attended to")]
-async fn attend(
+/// A process that runs roles, as it is told and asked.
+struct Process<'a> {
     out: Out,
-    address: &str,
-    config: &Config,
-    roles: &[Role],
-    mut running: Running,
-    server: Option<&Server>,
-    stop: &Stop,
-    signals: &mut Signals,
-) -> Result<(), Failure> {
-    let mut result = Ok(());
-    let mut told = false;
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    let mut deadline = None;
-    while !running.is_empty() {
-        tokio::select! {
-            () = signals.next() => {
-                if stop.is_finishing() {
-                    tracing::warn!("second signal: cutting what still runs");
+    address: SocketAddr,
+    config: &'a Config,
+    roles: &'a [Role],
+    server: Option<&'a Server>,
+    stop: &'a Stop,
+}
+
+impl Process<'_> {
+    /// Waits until ready, says so, and stays until all has ended.
+    async fn attend(&self, mut running: Running, signals: &mut Signals) -> Result<(), Failure> {
+        let (stop, grace) = (self.stop, self.config.grace);
+        let mut result = Ok(());
+        let mut told = false;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut deadline = None;
+        while !running.is_empty() {
+            tokio::select! {
+                () = signals.next() => {
+                    if stop.is_finishing() {
+                        tracing::warn!("second signal: cutting what still runs");
+                        break;
+                    }
+                    tracing::info!(%grace, "stopping: what runs may finish");
+                    stop.finish();
+                    deadline = Some(tokio::time::Instant::now() + grace.0);
+                }
+                () = until(deadline) => {
+                    tracing::warn!(%grace, "the grace period is over: cutting what still runs");
                     break;
                 }
-                tracing::info!(grace = %config.grace, "stopping: what runs may finish");
-                stop.finish();
-                deadline = Some(tokio::time::Instant::now() + config.grace.0);
-            }
-            () = until(deadline) => {
-                tracing::warn!(grace = %config.grace, "the grace period is over: cutting what still runs");
-                break;
-            }
-            ended = running.next() => {
-                if let Some(failure) = ended.failure(stop.is_finishing()) {
-                    result = Err(failure);
-                    stop.finish();
-                    deadline.get_or_insert(tokio::time::Instant::now() + config.grace.0);
+                ended = running.next() => {
+                    if let Some(failure) = ended.failure(stop.is_finishing()) {
+                        result = Err(failure);
+                        stop.finish();
+                        deadline.get_or_insert(tokio::time::Instant::now() + grace.0);
+                    }
                 }
-            }
-            why = gave_up(server), if !stop.is_finishing() => {
-                result = Err(Failure::new(Exit::Unreachable, why.to_string()));
-                stop.finish();
-                deadline = Some(tokio::time::Instant::now() + config.grace.0);
-            }
-            _ = look.tick(), if !told => {
-                if running.is_ready().is_ok() {
-                    told = true;
-                    say_ready(out, address, roles);
+                why = gave_up(self.server), if !stop.is_finishing() => {
+                    result = Err(Failure::new(Exit::Unreachable, why.to_string()));
+                    stop.finish();
+                    deadline = Some(tokio::time::Instant::now() + grace.0);
+                }
+                _ = look.tick(), if !told => {
+                    if running.is_ready().is_ok() {
+                        told = true;
+                        self.say_ready();
+                    }
                 }
             }
         }
+        if running.is_empty() {
+            return result;
+        }
+        stop.cut();
+        running.end_within(CUT_LIMIT).await;
+        result.and(Err(Failure::new(
+            Exit::Cut,
+            "stopped before all that ran had ended; it is taken up again at the next start",
+        )))
     }
-    if running.is_empty() {
-        return result;
+
+    fn say_ready(&self) {
+        let address = format!("http://{}", self.address);
+        let names: Vec<&str> = self.roles.iter().map(|role| role.name()).collect();
+        tracing::info!(server = address, "ready");
+        self.out.say(&json!({"event": "ready", "server": address, "pid": std::process::id(), "roles": names}), || {
+            let push = if address.ends_with(":7070") { String::new() } else { format!(" --server {address}") };
+            format!("Spool is ready at {address} ({})\npush a video:  spool push FILE --wait{push}", names.join(", "))
+        });
     }
-    stop.cut();
-    running.end_within(CUT_LIMIT).await;
-    result.and(Err(Failure::new(
-        Exit::Cut,
-        "stopped before all that ran had ended; it is taken up again at the next start",
-    )))
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {
@@ -344,13 +357,4 @@ async fn gave_up(server: Option<&Server>) -> GaveUp {
         Some(server) => server.gave_up().await,
         None => std::future::pending().await,
     }
-}
-
-fn say_ready(out: Out, address: &str, roles: &[Role]) {
-    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    tracing::info!(server = address, "ready");
-    out.say(&json!({"event": "ready", "server": address, "pid": std::process::id(), "roles": names}), || {
-        let push = if address.ends_with(":7070") { String::new() } else { format!(" --server {address}") };
-        format!("Spool is ready at {address} ({})\npush a video:  spool push FILE --wait{push}", names.join(", "))
-    });
 }

@@ -12,6 +12,7 @@ impl Dice {
     /// Seeded by the environment, or by the clock; says with what.
     pub(crate) fn thrown(what: &str) -> Self {
         let given = std::env::var("SPOOL_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        #[expect(clippy::disallowed_methods, reason = "chance is wanted here, and the seed is printed")]
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
         let seed = given.unwrap_or_else(clock);
         println!("{what}: SPOOL_TEST_SEED={seed}");

@@ -81,32 +81,55 @@ impl Attempt<'_> {
                     continue;
                 }
             };
-            let at_ns = match &delivery {
-                attempt::Delivery::Quiet => {
-                    self.waits();
-                    continue;
-                }
-                attempt::Delivery::Progress { at_ns } => Some(*at_ns),
-                attempt::Delivery::Bytes { .. }
-                | attempt::Delivery::ObjectDone { .. }
-                | attempt::Delivery::FrameHash { .. } => None,
-            };
-            self.moved(at_ns.map(|at| percent(&encode.plan, at))).await;
-            if let Received::Object { rendition, chunk, receipt, missing_ms } =
-                receiver.take(delivery).await.map_err(receive_broke)?
-            {
-                tracing::trace!(rendition, chunk, bytes = receipt.length, "stored a chunk of a rendition");
-                if !self.object(encode, &mut chunks, chunk, (receipt, missing_ms)).await? {
-                    // Nobody wants the rest: the child ends with the future that runs it.
-                    return Ok(());
-                }
+            if !self.deliver(encode, &mut receiver, &mut chunks, delivery).await? {
+                // Nobody wants the rest: the child ends with the future that runs it.
+                return Ok(());
             }
         }
         let finished = match finished {
             Some(finished) => finished,
             None => run.await,
         };
-        match (answer(finished)?, still) {
+        self.conclude(encode, receiver, answer(finished)?, still).await
+    }
+
+    /// One delivery of the child: noted, stored, stated. Does what comes still count?
+    async fn deliver(
+        &self,
+        encode: &Encode,
+        receiver: &mut Receiver<'_>,
+        chunks: &mut Chunks,
+        delivery: attempt::Delivery,
+    ) -> Result<bool, Broke> {
+        let at_ns = match &delivery {
+            attempt::Delivery::Quiet => {
+                self.waits();
+                return Ok(true);
+            }
+            attempt::Delivery::Progress { at_ns } => Some(*at_ns),
+            attempt::Delivery::Bytes { .. }
+            | attempt::Delivery::ObjectDone { .. }
+            | attempt::Delivery::FrameHash { .. } => None,
+        };
+        self.moved(at_ns.map(|at| percent(&encode.plan, at))).await;
+        match receiver.take(delivery).await.map_err(receive_broke)? {
+            Received::Object { rendition, chunk, receipt, missing_ms } => {
+                tracing::trace!(rendition, chunk, bytes = receipt.length, "stored a chunk of a rendition");
+                self.object(encode, chunks, chunk, (receipt, missing_ms)).await
+            }
+            Received::More => Ok(true),
+        }
+    }
+
+    /// The child has answered: is all there that was ordered? A still is stated here.
+    async fn conclude(
+        &self,
+        encode: &Encode,
+        mut receiver: Receiver<'_>,
+        answer: Answer,
+        still: Option<String>,
+    ) -> Result<(), Broke> {
+        match (answer, still) {
             (Answer::Encoded, None) if receiver.allowed.is_empty() => Ok(()),
             (Answer::Encoded, None) => {
                 let missing: Vec<_> = receiver.allowed.keys().collect();

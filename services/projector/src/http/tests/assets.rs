@@ -12,6 +12,7 @@ use crate::sample::{self, playback};
 use crate::world::{Answer, app, get, send, settle};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one answer written out, field by field")]
 async fn an_asset_is_shown_with_the_names_of_the_contract() {
     let (_world, projector) = world().await;
     let app = app(&projector);
