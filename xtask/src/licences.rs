@@ -149,18 +149,23 @@ fn judge_package(rules: &Rules, package: &Package) -> Vec<String> {
 
 /// Known weaknesses, where cargo-deny and its database are here.
 fn advisories() -> Result<(), Failure> {
-    if ask(Command::new("cargo-deny").arg("--version")).is_none() {
-        println!("advisories: NOT checked, cargo-deny is not installed (cargo install --locked cargo-deny)");
+    if let Some(why) = no_advisories() {
+        println!("advisories: NOT checked, {why}");
         return Ok(());
+    }
+    must(cargo().args(["deny", "--offline", "check", "--disable-fetch", "advisories"]))
+}
+
+/// Why known weaknesses can't be looked up here, if they can't.
+pub(crate) fn no_advisories() -> Option<&'static str> {
+    if ask(Command::new("cargo-deny").arg("--version")).is_none() {
+        return Some("cargo-deny is not installed (cargo install --locked cargo-deny)");
     }
     let home =
         std::env::var_os("CARGO_HOME").map(Into::into).or_else(|| std::env::home_dir().map(|h| h.join(".cargo")));
     let databases = home.map(|home: std::path::PathBuf| home.join("advisory-dbs"));
-    if !databases.is_some_and(|path| path.is_dir()) {
-        println!("advisories: NOT checked, there is no database (cargo deny fetch db)");
-        return Ok(());
-    }
-    must(cargo().args(["deny", "--offline", "check", "--disable-fetch", "advisories"]))
+    let fetched = databases.is_some_and(|path| path.is_dir());
+    (!fetched).then_some("there is no database (cargo deny fetch db)")
 }
 
 #[cfg(test)]

@@ -3,18 +3,30 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use crate::run::{cargo, typed};
-use crate::{Failure, codegen, setup};
+use crate::run::{cargo, shared_media, typed};
+use crate::{Failure, codegen, licences, setup};
 
 /// Sets up, checks the generated code, and runs `cargo test --workspace` with the dev profile.
 ///
-/// The last lines say how many tests ran: one summary over all test binaries.
+/// The last lines say how many tests ran, one summary over all test binaries, and what was not checked at all.
 pub(crate) fn run(rest: &[String]) -> Result<(), Failure> {
     setup::run(setup::For::Tests)?;
     codegen::run(true)?;
     let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
     arguments.extend(rest.iter().map(String::as_str));
-    counted(&arguments)
+    let ended = counted(&arguments);
+    println!("{}", unchecked(shared_media().is_some(), licences::no_advisories()));
+    ended
+}
+
+/// What a green run says nothing about.
+fn unchecked(has_media: bool, no_advisories: Option<&str>) -> String {
+    let media =
+        (!has_media).then(|| "the shared media (not beside the checkout; clips of our own stood in)".to_owned());
+    let advisories = no_advisories.map(|why| format!("advisories ({why})"));
+    let always = "the image (its files are parsed, not built), cargo-deny's own rules (wildcards)".to_owned();
+    let all: Vec<String> = media.into_iter().chain(advisories).chain([always]).collect();
+    format!("NOT checked: {}", all.join(", "))
 }
 
 /// The media tests with all they print: the table of every file, the figures of the long sources, and the files of
@@ -103,5 +115,16 @@ mod tests {
         tally.take("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s");
         tally.take("test a::b ... ok");
         assert_eq!(tally, Tally { binaries: 2, passed: 15, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn what_was_not_checked_is_named() {
+        let always = "the image (its files are parsed, not built), cargo-deny's own rules (wildcards)";
+        assert_eq!(unchecked(true, None), format!("NOT checked: {always}"));
+        let nothing = unchecked(false, Some("no database"));
+        assert!(
+            nothing.contains("the shared media (not") && nothing.contains("advisories (no database), "),
+            "{nothing}"
+        );
     }
 }
