@@ -1,5 +1,7 @@
 //! Assets as they are read: one, many, their history, what they wait for.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use spool_kit::units::Span;
 use spool_nats::Bucket;
@@ -234,4 +236,40 @@ async fn a_read_waits_for_its_sequence_and_not_for_ever() {
     let answer = waiting.await.expect("no panic");
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("uploading")));
     assert_eq!(answer.header("spool-sequence"), Some((position + 1).to_string().as_str()));
+}
+
+/// Every name in an answer, but not those that people or problems bring.
+fn names(value: &Value, all: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                all.insert(name.clone());
+                if !["data", "params", "labels", "metadata", "warnings"].contains(&name.as_str()) {
+                    names(value, all);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| names(item, all)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn every_name_of_an_answer_stands_in_the_contracts_readme() {
+    let (_world, projector) = world().await;
+    let app = app(&projector);
+    let mut all = BTreeSet::new();
+    for n in [1, 3, 5, 6] {
+        for path in ["", "/explain", "/events"] {
+            names(&get(&app, &format!("/v1/assets/{}{path}", id(n))).await.json(), &mut all);
+        }
+    }
+    names(&get(&app, "/v1/assets").await.json(), &mut all);
+    names(&get(&app, "/v1/view").await.json(), &mut all);
+    assert!(all.len() > 80, "{all:?}");
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/README.md");
+    let readme = std::fs::read_to_string(readme).expect("proto/README.md");
+    let words: BTreeSet<&str> = readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let missing: Vec<&String> = all.iter().filter(|name| !words.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "proto/README.md lacks {missing:?}");
 }
