@@ -5,7 +5,7 @@
 pub mod audio;
 mod encoder;
 pub mod head;
-mod missing;
+pub(super) mod missing;
 mod object;
 mod rung;
 pub mod scale;
