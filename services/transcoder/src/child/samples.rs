@@ -131,11 +131,6 @@ impl Samples {
         self.times.get(next).is_some_and(|(at, _)| at.abs_diff(at_ns) <= 1_000)
     }
 
-    /// How many come before that time?
-    pub fn before(&self, at_ns: u64) -> u64 {
-        self.times.partition_point(|(at, _)| *at < at_ns) as u64
-    }
-
     /// First, end, number and rate; none without samples.
     pub fn summary(&self) -> Option<Summary> {
         let (first_ns, _) = *self.times.first()?;

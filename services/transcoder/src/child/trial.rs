@@ -17,8 +17,6 @@ const LOOKS: usize = 600;
 pub struct Tried {
     /// Caps of the decoded frames or blocks.
     pub caps: gst::Caps,
-    /// Time of the first one.
-    pub first_ns: Option<u64>,
     /// Least distance between two of them.
     pub least_gap_ns: Option<u64>,
 }
@@ -61,7 +59,7 @@ pub fn decode(
     }
     let caps = caps.ok_or_else(|| undecodable(kind, codec, "nothing came out in time"))?;
     let least_gap_ns = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).min();
-    Ok(Tried { caps, first_ns: times.first().copied(), least_gap_ns })
+    Ok(Tried { caps, least_gap_ns })
 }
 
 /// Nothing of a stream could be decoded.

@@ -158,16 +158,13 @@ fn avis(dir: &Path) -> [PathBuf; 3] {
 }
 
 #[test]
-fn avi_shows_its_pictures_when_ffmpeg_shows_them() {
+fn avi_shows_its_pictures_when_ffmpeg_shows_them_and_the_first_from_its_beginning_on() {
     let dir = tempfile::tempdir().unwrap();
     for path in avis(dir.path()) {
-        let shown = shown_us(&path, 40_000);
-        check(dir.path(), &path, &from_first(&shown));
-        let video = facts(&path).video.unwrap();
-        let (first_us, end_us) = (video.first_ns as i64 / 1000, video.end_ns as i64 / 1000);
-        assert!((first_us - shown[0]).abs() <= ROUNDING_US, "{}: {first_us} of {}", path.display(), shown[0]);
-        let ends_us = shown.last().unwrap() + 40_000;
-        assert!((end_us - ends_us).abs() <= ROUNDING_US, "{}: {end_us} of {ends_us}", path.display());
+        let mut shown = shown_us(&path, 40_000);
+        assert!(shown[0] > 0, "{}: no picture is decoded before it is shown", path.display());
+        shown[0] = 0;
+        check(dir.path(), &path, &shown);
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, NS_PER_S, SourceFacts, VideoFacts};
+use spool_proto::media::{AudioFacts, Container, Cut, FrameRate, NS_PER_MS, SourceFacts, VideoFacts};
 
 use super::super::mend::scrambled::is_scrambled;
 use super::super::met::Met;
 use super::super::quirks::forgotten;
 use super::super::samples::Summary;
 use super::super::streams::{self, Candidate, Kind};
-use super::super::trial::{self, Tried};
+use super::super::trial;
 use super::super::whole::unreadable;
 use super::super::{codecs, limits, mend, picture};
 use super::index::{MISSING_TOLERANCE_MS, streams_text};
@@ -191,7 +191,6 @@ impl Facts<'_> {
             .ok_or_else(|| trial::undecodable(Kind::Video, &codec, "decoded caps are no picture"))?;
         limits::size_fits(self.limits, (shown.width, shown.height))?;
         let paced = pace(met, caps, &summary, shown.interlaced, tried.least_gap_ns, self.read.container);
-        let late_ns = self.shown_late_ns(met, &tried, paced.rate);
         Ok(VideoFacts {
             stream,
             codec,
@@ -208,20 +207,12 @@ impl Facts<'_> {
             bit_depth: shown.bit_depth,
             dynamic_range: shown.dynamic_range,
             colorimetry: shown.colorimetry,
-            first_ns: tried.first_ns.filter(|_| late_ns > 0).unwrap_or(summary.first_ns),
-            end_ns: summary.end_ns.saturating_add(late_ns),
+            first_ns: summary.first_ns,
+            end_ns: summary.end_ns,
             longest_gap_ns: self.on_purpose_ns(&summary),
             leaps_over_ns: summary.leaps_over_ns,
-            last_ns: summary.last_ns.saturating_add(late_ns),
+            last_ns: summary.last_ns,
         })
-    }
-
-    /// By how much pictures are shown after they are decoded, where that is all that packets state (see
-    /// [`crate::child::quirks::times`]): as many frames as packets went in before the first picture came out.
-    fn shown_late_ns(&self, met: &Met, tried: &Tried, rate: FrameRate) -> u64 {
-        let decoded = matches!(self.read.container, Container::Avi | Container::Matroska) && met.guessed;
-        let held = tried.first_ns.filter(|_| decoded).map_or(0, |first_ns| met.samples.before(first_ns));
-        held.saturating_mul(NS_PER_S * u64::from(rate.den) / u64::from(rate.num.max(1)))
     }
 
     /// For how long nothing comes in a stream on purpose. A container whose chain of links, or whose packets' numbers, were

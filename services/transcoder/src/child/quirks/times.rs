@@ -9,8 +9,8 @@
 //!   stands still, which [`super::even`] takes for what it is;
 //!   In Matroska, where every block has a time, those that come first without any lie before zero and are not shown;
 //! - where times of decoding are all there is (AVI): that of the packet which made the decoder hand the picture out, as
-//!   ffmpeg and what is built on it show such files. Of those that come out behind the last packet none is known: it stands
-//!   still.
+//!   ffmpeg and what is built on it show such files; but the first picture is shown from the first packet on, so that the
+//!   file is as long as it says. Of those that come out behind the last packet no time is known: it stands still.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -65,8 +65,8 @@ enum Stamp {
 /// Times between a decoder's two ends.
 #[derive(Debug, Default)]
 struct Between {
-    /// Time of decoding of the packet that went in last.
-    decoded: Option<u64>,
+    /// Times of decoding of the packets that went in first and last.
+    decoded: Option<(u64, u64)>,
     /// Time of the last picture.
     last: Option<u64>,
     leading: Leading,
@@ -76,7 +76,8 @@ impl Between {
     /// A packet goes in. Answers what travels with it.
     fn enters(&mut self, stamp: Stamp, keyframe: bool, may_lead: bool) -> Stamp {
         if let Stamp::Decoded(at) = stamp {
-            self.decoded = self.decoded.max(Some(at));
+            let (first, last) = self.decoded.unwrap_or((at, at));
+            self.decoded = Some((first, last.max(at)));
         }
         match stamp {
             Stamp::Shown(at) if may_lead && self.leading.is_next(at, keyframe) => Stamp::Leading,
@@ -89,7 +90,7 @@ impl Between {
         let at = match stamp {
             Stamp::Shown(at) => Some(at),
             Stamp::Unknown => self.last,
-            Stamp::Decoded(_) => self.decoded,
+            Stamp::Decoded(_) => self.decoded.map(|(first, last)| if self.last.is_none() { first } else { last }),
             Stamp::Leading => return None,
         };
         self.last = at;
@@ -235,13 +236,13 @@ mod tests {
 
     #[test]
     fn a_picture_is_shown_when_the_packet_comes_that_makes_its_decoder_hand_it_out() {
-        assert_eq!(shown(&[(0, 0), (40, 1), (80, 1)]), [Some(40), Some(80)]);
-        assert_eq!(shown(&[(0, 0), (40, 0), (80, 1), (120, 1)]), [Some(80), Some(120)]);
+        assert_eq!(shown(&[(0, 0), (40, 1), (80, 1), (120, 1)]), [Some(0), Some(80), Some(120)], "the first at once");
+        assert_eq!(shown(&[(0, 0), (40, 0), (80, 1), (120, 1)]), [Some(0), Some(120)]);
     }
 
     #[test]
     fn behind_the_last_packet_pictures_stand_still() {
-        assert_eq!(shown(&[(0, 0), (40, 0), (80, 3)]), [Some(80); 3]);
+        assert_eq!(shown(&[(0, 0), (40, 0), (80, 3)]), [Some(0), Some(80), Some(80)]);
     }
 
     #[test]
