@@ -89,18 +89,14 @@ impl Source {
 }
 
 impl Picture {
-    /// AVI has no times but the places of its packets, `places_s`: the picture shown next is shown at the next packet's. The
-    /// time that ffmpeg states of a picture is that of the packet that drove it out of the decoder, later by the depth of
-    /// reordering and by every empty place on the way, during which the picture before is held.
+    /// AVI has no times but the places of its packets, `places_s`. A picture is shown, by ffmpeg and by what is built on it, at
+    /// the place of the packet that drove it out of the decoder. Before the first of them lies nothing but the picture itself,
+    /// which is owed from its own place on; and the file ends with its last place, whenever its last picture comes out.
     fn take_places(&mut self, places_s: &[f64]) {
-        if places_s.len() == self.times_s.len() {
-            self.end_s = places_s.last().copied().unwrap_or(0.0) + self.frame_s;
-            self.times_s = places_s.to_vec();
-            return;
+        if let (Some(first), Some(last)) = (places_s.first(), places_s.last()) {
+            self.end_s = last + self.frame_s;
+            self.times_s.iter_mut().take(1).for_each(|time| *time = *first);
         }
-        let first = self.times_s.first().copied().unwrap_or(0.0);
-        self.times_s.iter_mut().for_each(|time| *time -= first);
-        self.end_s -= first;
     }
 }
 
