@@ -18,6 +18,8 @@ const ONE_ALIKE: f64 = 0.6;
 const SOUNDS_ALIKE: f64 = 0.5;
 /// Length of one frame of the sound as it is coded: it ends on a multiple of these.
 const SOUND_FRAME_S: f64 = 1024.0 / 48_000.0;
+/// Length of a frame of the fastest pictures that are served.
+const SHORTEST_FRAME_S: f64 = 1.0 / 60.0;
 /// Times are rounded to milliseconds by some containers.
 const ROUNDING_S: f64 = 0.001;
 
@@ -71,10 +73,11 @@ pub(crate) fn judge(source: &Source, served: &Served) -> (Figures, Vec<String>) 
 /// Every list and every stream is as long as the timeline, to the frame.
 fn lengths(source: &Source, served: &Served, figures: &mut Figures, broken: &mut Vec<String>) {
     let span = source.span_s();
-    let tolerance = source.frame_s().max(SOUND_FRAME_S) + ROUNDING_S;
-    for (rendition, priming) in
-        served.videos.iter().map(|r| (r, 0.0)).chain(served.sound.iter().map(|r| (r, SOUND_FRAME_S)))
-    {
+    // One frame: of a picture as it is shown, which is at most 60 times a second; of sound also one as it is coded.
+    let frame_s = source.frame_s().max(SHORTEST_FRAME_S);
+    let pictures = served.videos.iter().map(|r| (r, 0.0, frame_s));
+    let sound = served.sound.iter().map(|r| (r, SOUND_FRAME_S, frame_s.max(SOUND_FRAME_S)));
+    for (rendition, priming, tolerance) in pictures.chain(sound) {
         let start = rendition.times_s.first().copied().unwrap_or(0.0);
         for (what, off) in [
             // A list of sound counts the frame that is decoded and not played too, as every writer's does.
@@ -83,7 +86,7 @@ fn lengths(source: &Source, served: &Served, figures: &mut Figures, broken: &mut
             ("its first frame", start),
         ] {
             figures.length_off_s = figures.length_off_s.max(off.abs());
-            if off.abs() > tolerance {
+            if off.abs() > tolerance + ROUNDING_S {
                 let name = &rendition.name;
                 broken.push(format!("{name}: {what} is off by {:.0} ms of {span:.3} s", off * 1000.0));
             }
