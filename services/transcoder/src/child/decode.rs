@@ -17,7 +17,7 @@ use spool_proto::media::Container;
 
 use super::codecs;
 use super::patience::Patience;
-use super::quirks::{forgotten, numbers};
+use super::quirks::{forgotten, numbers, times};
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
@@ -98,6 +98,7 @@ impl Decode {
         wiring::hear_errors(&parser);
         numbers::go_on(&parser);
         forgotten::state_times(&parser);
+        times::begin_at_zero(&parser);
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;

@@ -11,8 +11,7 @@ use super::codecs;
 use super::decode::{make, own};
 use super::met::{Met, Shared, lock, take_streams};
 use super::patience::Patience;
-use super::quirks::forgotten;
-use super::quirks::numbers;
+use super::quirks::{forgotten, numbers, times};
 use super::source::{self, Ranges};
 use super::streams::{self, Kind};
 use super::wiring;
@@ -80,6 +79,7 @@ pub fn read(
     wiring::hear_errors(&parsebin);
     numbers::go_on(&parsebin);
     forgotten::state_times(&parsebin);
+    times::begin_at_zero(&parsebin);
     pipeline.add_many([&source, &parsebin]).map_err(own)?;
     source.link(&parsebin).map_err(own)?;
 

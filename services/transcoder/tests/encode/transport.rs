@@ -168,3 +168,27 @@ fn a_picture_that_begins_long_after_its_sound_is_shown_when_it_is_stated() {
         assert_eq!(apart, None, "{name}: {seen:?} instead of {stated:?}");
     }
 }
+
+#[test]
+fn sound_that_lies_behind_the_first_picture_and_is_heard_before_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x90:r=25:d=4 -f lavfi -i sine=r=48000:d=4";
+    let whole = clip(dir.path(), "whole.ts", &format!("{source} -c:v libx264 -preset veryfast -g 20 -bf 2 -c:a aac"));
+    // Pictures are sent ahead of their sound, so a cut begins with one.
+    let bytes = std::fs::read(&whole).unwrap();
+    let at = bytes.len() / 188 / 3 * 188;
+    let path = dir.path().join("cut.ts");
+    std::fs::write(&path, &bytes[at..]).unwrap();
+    let first_us = |stream: &str| {
+        let args = ["-v", "error", "-select_streams", stream, "-show_entries", "frame=pts_time", "-of", "csv=p=0"];
+        let text = run("ffprobe", &[&args[..], &[path.to_str().unwrap()]].concat());
+        let times = text.lines().filter_map(|line| line.trim_end_matches(',').parse::<f64>().ok());
+        times.map(|at| (at * 1e6) as i64).min().unwrap()
+    };
+    let facts = facts(&path);
+    let (video, audio) = (facts.video.as_ref().unwrap(), facts.audio.as_ref().unwrap());
+    let ahead_us = (video.first_ns as i64 - audio.first_ns as i64) / 1_000;
+    let stated_us = first_us("v:0") - first_us("a:0");
+    assert!(stated_us > 200_000, "the sound of this cut begins {stated_us} us before its picture");
+    assert!((ahead_us - stated_us).abs() < 2_000, "{ahead_us} us instead of {stated_us}: {facts:?}");
+}

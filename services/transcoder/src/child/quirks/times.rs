@@ -140,6 +140,17 @@ pub fn are_plain(demuxers: &[gst::Element]) -> bool {
     demuxers.iter().any(|demuxer| demuxer.factory().is_some_and(|factory| plain(&factory.name())))
 }
 
+/// Lets parsers see such segments of the demuxers that are put into `parser`: one that begins with a picture begins behind
+/// sound that is heard before it, and a parser hands out nothing of what lies before its segment.
+pub(in crate::child) fn begin_at_zero(parser: &gst::Element) {
+    let Some(parser) = parser.dynamic_cast_ref::<gst::Bin>() else { return };
+    parser.connect_element_added(|_, element| {
+        if element.factory().is_some_and(|factory| factory.name() == "tsdemux") {
+            element.connect_pad_added(|_, pad| make_plain(pad));
+        }
+    });
+}
+
 /// Makes stream time on `pad` the packets' own time.
 pub fn make_plain(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
