@@ -17,7 +17,7 @@ use spool_proto::media::Container;
 
 use super::codecs;
 use super::patience::Patience;
-use super::quirks::{forgotten, numbers, times};
+use super::quirks::{forgotten, numbers, times, zeros};
 use super::source::{self, Ranges};
 use super::streams::Kind;
 use super::wiring::{self, Refused, Sought};
@@ -99,6 +99,7 @@ impl Decode {
         numbers::go_on(&parser);
         forgotten::state_times(&parser);
         times::begin_at_zero(&parser);
+        zeros::go_with_the_next(&parser);
         wiring::wire_streams(&pipeline, &parser, &queue, wanted, &refused, &sought);
         wiring::pin_decoders(&pipeline, &moves);
         let bus = pipeline.bus().ok_or_else(|| Failure::own("a pipeline without bus"))?;

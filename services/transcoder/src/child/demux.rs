@@ -11,7 +11,7 @@ use super::codecs;
 use super::decode::{make, own};
 use super::met::{Met, Shared, lock, take_streams};
 use super::patience::Patience;
-use super::quirks::{forgotten, numbers, times};
+use super::quirks::{forgotten, numbers, times, zeros};
 use super::source::{self, Ranges};
 use super::streams::{self, Kind};
 use super::wiring;
@@ -80,6 +80,7 @@ pub fn read(
     numbers::go_on(&parsebin);
     forgotten::state_times(&parsebin);
     times::begin_at_zero(&parsebin);
+    zeros::go_with_the_next(&parsebin);
     pipeline.add_many([&source, &parsebin]).map_err(own)?;
     source.link(&parsebin).map_err(own)?;
 

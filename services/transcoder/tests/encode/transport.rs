@@ -192,3 +192,21 @@ fn sound_that_lies_behind_the_first_picture_and_is_heard_before_it_is_there() {
     assert!(stated_us > 200_000, "the sound of this cut begins {stated_us} us before its picture");
     assert!((ahead_us - stated_us).abs() < 2_000, "{ahead_us} us instead of {stated_us}: {facts:?}");
 }
+
+#[test]
+fn pictures_of_a_transport_stream_that_was_cut_anew_keep_their_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x90:r=25:d=4 -f lavfi -i sine=r=48000:d=4";
+    for coding in ["libx265 -preset ultrafast -x265-params keyint=25:log-level=error", "libx264 -preset veryfast -g 25"]
+    {
+        let whole = clip(dir.path(), "whole.ts", &format!("{source} -c:v {coding} -bf 3 -c:a aac"));
+        // The first zero of each picture lies with the one before it then.
+        let path = clip(dir.path(), "cut.ts", &format!("-ss 1.5 -i {} -c copy", whole.display()));
+        let facts = facts(&path);
+        let out = encode_whole(&path, &facts, &plan(&facts, &[90], None)).write(dir.path(), "v90");
+        let (seen, stated) = (decoded_us(&out), decoded_us(&path));
+        let seen = &seen[seen.len() - stated.len()..];
+        let apart = seen.iter().zip(&stated).position(|(a, b)| (a - seen[0] - (b - stated[0])).abs() > 1_500);
+        assert_eq!(apart, None, "{coding}: {seen:?} instead of {stated:?}");
+    }
+}

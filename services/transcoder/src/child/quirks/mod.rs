@@ -11,3 +11,4 @@ pub(super) mod lpcm;
 pub(super) mod numbers;
 pub(super) mod packet;
 pub mod times;
+pub(super) mod zeros;
