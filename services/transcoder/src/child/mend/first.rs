@@ -13,13 +13,13 @@
 //! Pure but for who patches it.
 
 use super::patched::Change;
+use crate::child::formats::pes::{ROUND, TIME_BYTES, ahead, apart, time, time_bytes};
 use crate::child::formats::ts::{self as packets, CLOCK_PER_TIME, PACKET, Payload, SYNC, packets_at};
 
 /// Times of a stream that are looked at: pictures may be coded as many places from where they are shown.
 const LOOKED_AT: usize = 6;
-/// Ticks in a second, and where times begin again at zero.
+/// Ticks in a second.
 const TICKS_PER_S: u64 = 90_000;
-const ROUND: u64 = 1 << 33;
 /// As far as this a first time may lie from the others.
 const LEAP: u64 = 10 * TICKS_PER_S;
 /// As far as this what is shown may lie before the clock; more is left to the demuxer, which then counts from it. And by how
@@ -35,8 +35,6 @@ const LONGEST_UNTIMED: u64 = 600 * TICKS_PER_S;
 const ALONE: u8 = 2;
 const SHOWN: u8 = 3;
 const DECODED: u8 = 1;
-/// Bytes of a time as it lies in a packet.
-const TIME_BYTES: usize = 5;
 /// Where in the head of a picture or sound its flags stand, and its times.
 const FLAGS_AT: usize = 7;
 const TIMES_AT: usize = 9;
@@ -133,34 +131,9 @@ pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<B
 fn times_of(body: &[u8], at: usize) -> Option<Times> {
     let [0, 0, 1, _, _, _, _, ..] = *body else { return None };
     let flags = *body.get(FLAGS_AT)?;
-    let time = |n: usize| body.get(TIMES_AT + n * TIME_BYTES..TIMES_AT + (n + 1) * TIME_BYTES).map(time);
+    let time = |n: usize| body.get(TIMES_AT + n * TIME_BYTES..)?.first_chunk().map(|bytes| time(*bytes));
     let shown = (flags & 0x80 != 0).then(|| time(0)).flatten()?;
     Some(Times { at: at + TIMES_AT, shown, decoded: (flags & 0x40 != 0).then(|| time(1)).flatten() })
-}
-
-fn time(bytes: &[u8]) -> u64 {
-    let bits = |n: usize| u64::from(bytes[n]);
-    (bits(0) >> 1 & 7) << 30 | bits(1) << 22 | (bits(2) >> 1) << 15 | bits(3) << 7 | bits(4) >> 1
-}
-
-/// A time as it lies in a packet, behind the four bits that tell which of the two it is.
-fn time_bytes(mark: u8, time: u64) -> [u8; TIME_BYTES] {
-    let seven_and_one = |shift: u32| (time >> shift << 1) as u8 | 1;
-    [
-        mark << 4 | (time >> 29) as u8 & 0x0e | 1,
-        (time >> 22) as u8,
-        seven_and_one(15),
-        (time >> 7) as u8,
-        seven_and_one(0),
-    ]
-}
-
-fn ahead(from: u64, to: u64) -> u64 {
-    (to + ROUND - from) % ROUND
-}
-
-fn apart(a: u64, b: u64) -> u64 {
-    ahead(a, b).min(ahead(b, a))
 }
 
 /// Other first times for a stream, if those that it has are wrong: when shown and when decoded. `firsts` of the other streams.
