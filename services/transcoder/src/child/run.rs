@@ -54,8 +54,7 @@ fn serve(parent: u32) -> std::io::Result<()> {
     match cage::shut(&assignment.cage) {
         Ok(report) => output.send(&Message::Caged(report)).map_err(gone)?,
         Err(refused) => {
-            let chain = chain(&refused);
-            return output.send(&Message::CageRefused(chain)).map_err(gone);
+            return output.send(&Message::CageRefused(spool_proto::chain(&refused))).map_err(gone);
         }
     }
     // Threads only from here on: the cage covers those that are started inside it.
@@ -109,15 +108,4 @@ fn close_inherited() {
 pub(super) fn leave(code: i32) -> ! {
     // SAFETY: ends the process; that no destructor or exit handler runs is the purpose.
     unsafe { libc::_exit(code) }
-}
-
-fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut source = err.source();
-    while let Some(err) = source {
-        text.push_str(": ");
-        text.push_str(&err.to_string());
-        source = err.source();
-    }
-    text
 }

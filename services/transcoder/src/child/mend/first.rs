@@ -14,7 +14,7 @@
 
 use super::patched::Change;
 use crate::child::formats::pes::{ROUND, TIME_BYTES, ahead, apart, time, time_bytes};
-use crate::child::formats::ts::{self as packets, CLOCK_PER_TIME, PACKET, Payload, SYNC, packets_at};
+use crate::child::formats::ts::{self, CLOCK_PER_TIME, PACKET, Payload, SYNC, packets_at};
 
 /// Times of a stream that are looked at: pictures may be coded as many places from where they are shown.
 const LOOKED_AT: usize = 6;
@@ -89,7 +89,7 @@ pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<B
     let (from, distance) = packets_at(head).unwrap_or((head.len(), PACKET as usize));
     for at in (from..head.len()).step_by(distance) {
         let Some(packet) = head.get(at..at + PACKET as usize).filter(|packet| packet[0] == SYNC) else { break };
-        let reading = || packets::packet(packet).filter(|packet| Some(packet.pid) == programme.clock)?.clock;
+        let reading = || ts::packet(packet).filter(|packet| Some(packet.pid) == programme.clock)?.clock;
         clock = clock.or_else(|| reading().map(|clock| (at, clock.value / CLOCK_PER_TIME)));
         let Some(payload) = Payload::of(packet).filter(|payload| payload.begins) else { continue };
         let Some((_, times)) = met.iter_mut().find(|(pid, _)| *pid == payload.pid) else { continue };
@@ -119,9 +119,9 @@ pub(super) fn changes(head: &[u8], programme: &Programme, all: bool) -> Option<B
         let early = times.iter().map(|time| ahead(*time, clock)).filter(|by| *by <= earliest).max().unwrap_or(0);
         let earlier = (clock + ROUND - early - LEAD) % ROUND * CLOCK_PER_TIME;
         if let Some(pid) = untimed {
-            more = Some((from as u64, packets::with_clock(pid, earlier, distance)));
+            more = Some((from as u64, ts::with_clock(pid, earlier, distance)));
         } else if early > 0 {
-            changes.push((at as u64 + packets::CLOCK_AT, packets::clock_bytes(earlier).to_vec()));
+            changes.push((at as u64 + ts::CLOCK_AT, ts::clock_bytes(earlier).to_vec()));
         }
     }
     Some(Beginning { changes, more })
@@ -239,7 +239,7 @@ mod tests {
             first[3] = 0x20;
             first[4..6].copy_from_slice(&[183, 0x10]);
             let clock = at_zero.strict_add_signed(late) % ROUND;
-            first[6..12].copy_from_slice(&packets::clock_bytes(clock * CLOCK_PER_TIME));
+            first[6..12].copy_from_slice(&ts::clock_bytes(clock * CLOCK_PER_TIME));
             let stream = [first, stream(at_zero, (at_zero + 3_600 + 900 * TICKS_PER_S, None), at_zero)].concat();
             let programme = Programme { clock: Some(VIDEO), streams: vec![VIDEO, SOUND] };
             let Beginning { changes, more } = super::changes(&stream, &programme, true).unwrap();
@@ -248,7 +248,7 @@ mod tests {
             assert_eq!(changes[0].0, 188 + 4 + TIMES_AT as u64);
             changes.get(1).cloned()
         };
-        let before = (packets::CLOCK_AT, packets::clock_bytes((at_zero - LEAD) % ROUND * CLOCK_PER_TIME).to_vec());
+        let before = (ts::CLOCK_AT, ts::clock_bytes((at_zero - LEAD) % ROUND * CLOCK_PER_TIME).to_vec());
         assert_eq!([-30_000, 0].map(|late| shown(late, VIDEO)), [None, None]);
         assert_eq!([30_000, 500_000].map(|late| shown(late, VIDEO)), [Some(before.clone()), Some(before)]);
         assert_eq!(shown(3_000_000, VIDEO), None, "that is another clock");
@@ -261,14 +261,14 @@ mod tests {
         let programme = Programme { clock: Some(VIDEO), streams: vec![VIDEO, SOUND] };
         let shown = |sounds: u64, clocks: &[u64], all: bool| {
             let sound = (0..sounds).flat_map(|n| of(SOUND, at_zero + n * 9_000, None));
-            let clocks = clocks.iter().flat_map(|late| packets::with_clock(VIDEO, (at_zero + late) % ROUND * 300, 188));
+            let clocks = clocks.iter().flat_map(|late| ts::with_clock(VIDEO, (at_zero + late) % ROUND * 300, 188));
             let late = at_zero + (sounds + 7) * 9_000;
             let pictures = stream(late, (late + 3_600, Some(late)), late);
             let stream: Vec<u8> = [7; 9].into_iter().chain(sound).chain(clocks).chain(pictures).collect();
             super::changes(&stream, &programme, all)
         };
         let before = |late: u64| {
-            let more = Some((9, packets::with_clock(VIDEO, (at_zero + late - LEAD) % ROUND * 300, 188)));
+            let more = Some((9, ts::with_clock(VIDEO, (at_zero + late - LEAD) % ROUND * 300, 188)));
             Some(Beginning { changes: vec![], more })
         };
         assert_eq!(shown(6, &[99_000], false), before(0));
